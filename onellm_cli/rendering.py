@@ -1,0 +1,109 @@
+"""How results are printed: as JSON for machines, as lines and tables for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+
+def echo_json(result: Any) -> None:
+    """Print ``result`` as JSON on stdout."""
+    click.echo(json.dumps(result, indent=2, ensure_ascii=False))
+
+
+def echo_summary(summary: Mapping[str, Any]) -> None:
+    """Print a summary on stdout: plain values first, then a table for each list or mapping.
+
+    A list holds mappings with the same keys (the columns); a mapping of mappings is the same with
+    its keys as first column; a mapping of plain values is a table of two columns.
+    """
+    plain = {name: value for name, value in summary.items() if not _is_table(value)}
+    width = max((len(name) for name in plain), default=0) + 2
+    for name, value in plain.items():
+        click.echo(f"{_title(name):<{width}}{_plain(name, value)}")
+    for name, value in summary.items():
+        if _is_table(value) and value:
+            click.echo()
+            _echo_section(_title(name), value)
+
+
+def _echo_section(title: str, value: Any) -> None:
+    """Print one table of a summary."""
+    if isinstance(value, list):
+        rows, first = [dict(row) for row in value], None
+    else:
+        first = title
+        rows = [
+            {first: key, **(row if isinstance(row, Mapping) else {"": row})} for key, row in value.items()
+        ]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    if first is None:
+        click.echo(title)
+    cells = [[_plain(name, row.get(name)) for name in columns] for row in rows]
+    echo_table(cells, [_title(name) for name in columns])
+
+
+def _is_table(value: Any) -> bool:
+    """Whether a summary's value is shown as a table."""
+    return isinstance(value, Mapping) or (
+        isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
+    )
+
+
+def _title(name: str) -> str:
+    """A key as a heading."""
+    return name.removesuffix("_bytes").replace("_", " ")
+
+
+def _plain(name: str, value: Any) -> str:
+    """A value in words; sizes in bytes, by the key's name, in units."""
+    if isinstance(value, int) and not isinstance(value, bool) and name.endswith("bytes"):
+        return human_bytes(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_cell(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(item) for item in value)
+    return _cell(value)
+
+
+def echo_table(rows: Iterable[Sequence[object]], header: Sequence[str]) -> None:
+    """Print rows under a header on stdout; columns of numbers are aligned to the right."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    numeric = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(header))]
+    table = [list(header), *cells]
+    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+    for row in table:
+        padded = (
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(row, widths, numeric, strict=True)
+        )
+        click.echo("  ".join(padded).rstrip())
+
+
+def _cell(value: object) -> str:
+    """A value as a person reads it in a table."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return "" if value is None else str(value)
+
+
+def _is_number(cell: str) -> bool:
+    """Whether ``cell`` is empty or a number, with a unit or not."""
+    head = cell.split(" ")[0].replace(",", "").removesuffix("%")
+    return not head or head.replace(".", "", 1).lstrip("-").isdigit()
+
+
+def human_bytes(size: float) -> str:
+    """``1536`` → ``"1.5 KiB"``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
