@@ -48,7 +48,7 @@ DECODER_ERRORS = (
     zlib.error,
     zipfile.BadZipFile,
 )
-"""What Pillow, NumPy, csv, trimesh, h5py, nibabel, libsndfile and FFmpeg's bindings raise for damaged files."""
+"""What the decoders used here (Pillow, NumPy, csv, trimesh, h5py, nibabel, libsndfile, PyAV) raise."""
 
 
 @contextmanager
@@ -150,7 +150,9 @@ def _read_npy(file: IO[bytes]) -> np.ndarray:
         raise SignalError(TOO_LARGE, f"an array of shape {shape} and {size} bytes, at most {MAX_ARRAY_BYTES}")
     data = file.read(size)
     if len(data) < size:
-        raise SignalError(UNREADABLE, f"{len(data)} bytes of data where shape {shape} needs {size}: truncated")
+        raise SignalError(
+            UNREADABLE, f"{len(data)} bytes of data where shape {shape} needs {size}: truncated"
+        )
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 

@@ -109,7 +109,9 @@ def curves(values: np.ndarray, title: str, names: Sequence[str], span: float) ->
         draw.line((left, zero, right, zero), fill=GRID)
     for curve, color in zip(values, CURVE_COLORS, strict=False):
         x, y = _envelope(curve, right - left)
-        points = zip(left + x * (right - left), bottom - (y - low) / (high - low) * (bottom - top), strict=True)
+        points = zip(
+            left + x * (right - left), bottom - (y - low) / (high - low) * (bottom - top), strict=True
+        )
         draw.line(list(points), fill=color, width=1)
     _write(draw, (left, 2), title)
     for place, (name, color) in enumerate(zip(names, CURVE_COLORS, strict=False)):
@@ -131,7 +133,7 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 
 
 def _envelope(curve: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """x (0 to 1) and y of a curve; a long one becomes lowest and highest value for each pixel."""
+    """Abscissae (0 to 1) and ordinates of a curve; a long one becomes lowest and highest value for each pixel."""
     if len(curve) <= 2 * width:
         return np.linspace(0, 1, len(curve)), curve
     parts = np.array_split(curve, width)

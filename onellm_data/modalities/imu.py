@@ -178,7 +178,9 @@ def cut(values: np.ndarray, seconds: np.ndarray, start: float, end: float) -> np
     signal = timed(values[:, first:last], seconds[first:last])
     missing = max(seconds[first] - start, end - seconds[last - 1])
     if missing > max(MAX_STEP_RATIO * np.median(np.diff(seconds[first:last])), MAX_STEP_SECONDS):
-        raise SignalError(GAP, f"{missing:.3f} s of the window from {start:g} s to {end:g} s are not recorded")
+        raise SignalError(
+            GAP, f"{missing:.3f} s of the window from {start:g} s to {end:g} s are not recorded"
+        )
     return signal
 
 
@@ -218,7 +220,7 @@ def load(members: Mapping[str, bytes]) -> np.ndarray:
 def draw(signal: np.ndarray) -> Image.Image:
     """Acceleration above rotation, three curves each, over seconds."""
     span = signal.shape[1] / RATE
-    upper = drawing.curves(signal[:3], "acceleration [m/s²]", "xyz", span)
+    upper = drawing.curves(signal[:3], "acceleration [m/s^2]", "xyz", span)
     lower = drawing.curves(signal[3:], "rotation [rad/s]", "xyz", span)
     return drawing.stack([upper, lower])
 

@@ -19,7 +19,7 @@ The nearest fraction with such a denominator is off by less than 1e-6, 0.1 s in 
 
 @functools.lru_cache(maxsize=16)
 def _resampler(old: int, new: int, extra: str) -> Any:
-    """torchaudio's polyphase sinc resampler; its filters are computed once for each pair."""
+    """The polyphase sinc resampler of torchaudio; its filters are computed once for each pair."""
     return require("torchaudio", extra).transforms.Resample(old, new)
 
 
