@@ -5,7 +5,6 @@ Read from the package's own metadata, so there is no second list to keep in step
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, version
 
@@ -24,26 +23,14 @@ def names() -> list[str]:
 
 
 @cache
-def _requirements() -> tuple[Requirement, ...]:
-    """Every requirement of the package, with its ``extra == …`` marker."""
-    return tuple(Requirement(line) for line in distribution(PACKAGE).requires or [])
-
-
-def requirements(extra: str) -> Iterator[Requirement]:
-    """What ``extra`` adds on this machine, other extras that it includes resolved."""
-    for requirement in _own_requirements(extra):
-        if canonicalize_name(requirement.name) != PACKAGE:
-            yield requirement
-        for included in sorted(requirement.extras) if requirement.name == PACKAGE else ():
-            yield from requirements(included)
-
-
-def _own_requirements(extra: str) -> Iterator[Requirement]:
-    """The lines of ``extra`` itself."""
-    for requirement in _requirements():
-        marker = requirement.marker
-        if marker and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}):
-            yield requirement
+def requirements(extra: str) -> tuple[Requirement, ...]:
+    """What ``extra`` adds to the base install; the build has resolved extras that include others."""
+    lines = [Requirement(line) for line in distribution(PACKAGE).requires or []]
+    return tuple(
+        line
+        for line in lines
+        if line.marker and line.marker.evaluate({"extra": extra}) and not line.marker.evaluate({"extra": ""})
+    )
 
 
 def missing(extra: str) -> list[str]:
@@ -64,12 +51,12 @@ def _lack(requirement: Requirement) -> str | None:
 
 
 def extra_of_module(module: str) -> str | None:
-    """The first extra whose own lines bring the package that holds ``module``."""
+    """The smallest extra that brings the package which holds ``module``; of equal ones ``model``."""
     package = canonicalize_name(_IMPORT_NAMES.get(module, module))
-    for extra in names():
-        if package in {canonicalize_name(requirement.name) for requirement in _own_requirements(extra)}:
-            return extra
-    return None
+    bringing = [
+        extra for extra in names() if package in {canonicalize_name(r.name) for r in requirements(extra)}
+    ]
+    return min(bringing, key=lambda extra: (len(requirements(extra)), extra != "model"), default=None)
 
 
 def install_command(extra: str) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
+
+_NUMBER = re.compile(r"-?[\d,]*\.?\d+(e[+-]\d+)?(%| [KMGT]i?B| B)?")
+
 
 
 def echo_json(result: Any) -> None:
@@ -21,7 +25,7 @@ def echo_summary(summary: Mapping[str, Any]) -> None:
     its keys as first column; a mapping of plain values is a table of two columns.
     """
     plain = {name: value for name, value in summary.items() if not _is_table(value)}
-    width = max((len(name) for name in plain), default=0) + 2
+    width = max((len(_title(name)) for name in plain), default=0) + 2
     for name, value in plain.items():
         click.echo(f"{_title(name):<{width}}{_plain(name, value)}")
     for name, value in summary.items():
@@ -95,9 +99,8 @@ def _cell(value: object) -> str:
 
 
 def _is_number(cell: str) -> bool:
-    """Whether ``cell`` is empty or a number, with a unit or not."""
-    head = cell.split(" ")[0].replace(",", "").removesuffix("%")
-    return not head or head.replace(".", "", 1).lstrip("-").isdigit()
+    """Whether ``cell`` is empty or one number, with a unit or not."""
+    return not cell or _NUMBER.fullmatch(cell) is not None
 
 
 def human_bytes(size: float) -> str:
