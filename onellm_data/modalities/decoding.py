@@ -28,6 +28,7 @@ TOO_LARGE = "too large"
 TOO_SHORT = "too short"
 NOT_FINITE = "NaN in signal"
 WRONG_SHAPE = "wrong shape"
+UNLIKELY_RATE = "unlikely rate"
 
 MAX_ARRAY_BYTES = 512 * 2**20
 """Bytes that an array may take once it is unpacked, whatever its header promises."""

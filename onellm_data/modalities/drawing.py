@@ -133,7 +133,7 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 
 
 def _envelope(curve: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Abscissae (0 to 1) and ordinates of a curve; a long one becomes lowest and highest value for each pixel."""
+    """Abscissae (0 to 1) and ordinates; a long curve becomes lowest and highest value for each pixel."""
     if len(curve) <= 2 * width:
         return np.linspace(0, 1, len(curve)), curve
     parts = np.array_split(curve, width)

@@ -20,6 +20,7 @@ from onellm_data.modalities.decoding import (
     NOT_FINITE,
     TOO_LARGE,
     TOO_SHORT,
+    UNLIKELY_RATE,
     WRONG_SHAPE,
     decoding,
     from_npy_bytes,
@@ -103,7 +104,7 @@ def even(values: np.ndarray, rate: float) -> np.ndarray:
         SignalError: NaN, fewer than 10 samples, more than ten minutes, or an unlikely rate.
     """
     if not MIN_RATE <= rate <= MAX_RATE:
-        raise SignalError(NO_RATE, f"{rate:g} Hz; expected {MIN_RATE:g} to {MAX_RATE:g} Hz")
+        raise SignalError(UNLIKELY_RATE, f"{rate:g} Hz; expected {MIN_RATE:g} to {MAX_RATE:g} Hz")
     if values.shape[1] < MIN_SAMPLES:
         raise SignalError(TOO_SHORT, f"{values.shape[1]} samples; expected at least {MIN_SAMPLES}")
     if values.shape[1] > MAX_SECONDS * rate + 1:

@@ -119,7 +119,8 @@ def resize_and_crop(pixels: np.ndarray, size: int) -> np.ndarray:
         uint8 ``[size, size, 3]``.
     """
     pil = require("PIL.Image", "image")
-    tall, wide = shape_for_clip(*pixels.shape[:2], size)
+    height, width = pixels.shape[:2]
+    tall, wide = shape_for_clip(height, width, size)
     scaled = np.asarray(pil.fromarray(pixels).resize((wide, tall), pil.Resampling.BICUBIC))
     top, left = round((tall - size) / 2), round((wide - size) / 2)
     return scaled[top : top + size, left : left + size]
