@@ -1,0 +1,1 @@
+"""Signals, raw data sets, shards and mixtures.  Knows no model."""
