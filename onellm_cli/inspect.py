@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,7 +26,7 @@ def model(path: str, as_json: bool) -> None:
     """
     from onellm_core.model.summary import summarise
 
-    _echo(summarise(path), as_json)
+    _echo(summarise(Path(path)), as_json)
 
 
 @inspect.command()
