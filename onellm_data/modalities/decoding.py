@@ -53,12 +53,13 @@ DECODER_ERRORS = (
 
 
 @contextmanager
-def decoding(path: Path | str, expected: str) -> Iterator[None]:
+def decoding(path: Path | str, expected: str, *more: type[Exception]) -> Iterator[None]:
     """Run a decoder on ``path``; what it raises becomes a ``SignalError`` that names the file.
 
     Args:
         path: The file that is read, for messages.
         expected: What the file should have been, in words.
+        more: Errors of the decoder beside ``DECODER_ERRORS``.
 
     Raises:
         SignalError: The block raised; a ``SignalError`` of its own gets the file's name in front.
@@ -71,7 +72,7 @@ def decoding(path: Path | str, expected: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise SignalError(MISSING, f"{path}: expected {expected}") from error
-    except DECODER_ERRORS as error:
+    except (*DECODER_ERRORS, *more) as error:
         got = f"{type(error).__name__}: {error}"[:300]
         raise SignalError(UNREADABLE, f"{path}: expected {expected}, got {got}") from error
 

@@ -100,6 +100,14 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def jpeg_bytes(pixels: np.ndarray) -> bytes:
+    """uint8 ``[H, W, 3]`` as JPEG of quality 95 without colour subsampling."""
+    buffer = io.BytesIO()
+    picture = require("PIL.Image", "image").fromarray(np.ascontiguousarray(pixels))
+    picture.save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
+
+
 def shape_for_clip(height: int, width: int, size: int) -> tuple[int, int]:
     """Height and width once the shorter side is ``size``; the longer is rounded down, as CLIP does."""
     short = min(height, width)
