@@ -12,7 +12,6 @@ import click
 _NUMBER = re.compile(r"-?[\d,]*\.?\d+(e[+-]\d+)?(%| [KMGT]i?B| B)?")
 
 
-
 def echo_json(result: Any) -> None:
     """Print ``result`` as JSON on stdout."""
     click.echo(json.dumps(result, indent=2, ensure_ascii=False))
