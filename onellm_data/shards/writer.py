@@ -18,6 +18,8 @@ from onellm_data.shards import codec, tar
 from onellm_data.shards.files import settle, settle_folder, temporary, whole
 from onellm_data.shards.manifest import MANIFEST_NAME, Manifest, Shard, Split, valid_split
 
+_CHUNK = 1 << 20
+
 
 @dataclass(frozen=True)
 class ShardSize:
@@ -27,42 +29,69 @@ class ShardSize:
     bytes: int = 512 << 20
 
 
+def shard_path(folder: Path, split: str, number: int) -> Path:
+    """The name of a split's shard number ``number``."""
+    return folder / f"{split}-{number:06d}.tar"
+
+
 class OpenShard:
-    """One tar that is being written, under a temporary name."""
+    """One tar that is being written, under a temporary name.
 
-    def __init__(self, folder: Path, split: str, number: int) -> None:
-        self.path = folder / f"{split}-{number:06d}.tar"
-        self._file = temporary(self.path).open("wb")
+    Args:
+        path: The tar's final name.
+        lengths: Bytes of each record that an interrupted run left in it; what follows them is cut off.
+    """
+
+    def __init__(self, path: Path, lengths: Sequence[int] = ()) -> None:
+        self.path = path
+        self.lengths = list(lengths)
+        self.bytes = sum(lengths)
         self._hash = hashlib.sha256()
-        self._rows: list[tuple[int, int]] = []
-        self.bytes = 0
+        self._file = temporary(self.path).open("r+b" if lengths else "wb")
+        if lengths:
+            self._restore()
 
-    @property
-    def samples(self) -> int:
-        """Records in it so far."""
-        return len(self._rows)
+    def _restore(self) -> None:
+        left = self.bytes
+        while left and (chunk := self._file.read(min(left, _CHUNK))):
+            self._hash.update(chunk)
+            left -= len(chunk)
+        assert not left, f"{temporary(self.path)} has the bytes of its records"
+        self._file.seek(self.bytes)
+        self._file.truncate()
 
     def append(self, run: bytes) -> None:
         """Add one record's tar members."""
-        self._rows.append((self.bytes, len(run)))
         self._write(run)
+        self.lengths.append(len(run))
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)
         self._hash.update(data)
         self.bytes += len(data)
 
+    def suspend(self) -> list[int]:
+        """Leave it on the disk under its temporary name; bytes of each of its records."""
+        settle(self._file)
+        self._file.close()
+        return self.lengths
+
     def close(self) -> Shard:
         """Finish the tar and its index and give both their names, the index first."""
         self._write(tar.END)
         settle(self._file)
         self._file.close()
-        shard = Shard(self.path.name, self.samples, self.bytes, self._hash.hexdigest())
+        shard = Shard(self.path.name, len(self.lengths), self.bytes, self._hash.hexdigest())
         with whole(self.path.with_name(shard.index_name)) as stream:
-            np.save(stream, np.array(self._rows, np.int64).reshape(-1, 2), allow_pickle=False)
+            np.save(stream, self._index(), allow_pickle=False)
         temporary(self.path).replace(self.path)
         settle_folder(self.path.parent)
         return shard
+
+    def _index(self) -> np.ndarray:
+        """int64 ``[samples, 2]``: byte offset and length of each record."""
+        lengths = np.array(self.lengths, np.int64)
+        return np.stack([np.cumsum(lengths) - lengths, lengths], axis=1)
 
     def discard(self) -> None:
         """Throw it away."""
@@ -82,32 +111,54 @@ class SplitWriter:
     """
 
     def __init__(self, folder: Path, split: str, size: ShardSize, number: int = 0) -> None:
-        self.folder, self.split, self.size = folder, split, size
-        self.number = number
-        self._open: OpenShard | None = None
+        self._folder, self._split, self._size = folder, split, size
+        self._number = number
+        self._shard: OpenShard | None = None
+
+    @property
+    def temporary(self) -> Path:
+        """Where the open shard is, or the next one will be, until it is finished."""
+        return temporary(shard_path(self._folder, self._split, self._number))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a shard has been begun."""
+        return self._shard is not None
 
     def append(self, run: bytes) -> Shard | None:
         """Add one record's tar members; the shard, if that filled it."""
-        if self._open is None:
-            self._open = OpenShard(self.folder, self.split, self.number)
-        self._open.append(run)
-        full = self._open.samples >= self.size.samples or self._open.bytes >= self.size.bytes
+        if self._shard is None:
+            self._shard = OpenShard(shard_path(self._folder, self._split, self._number))
+        self._shard.append(run)
+        full = len(self._shard.lengths) >= self._size.samples or self._shard.bytes >= self._size.bytes
         return self.close() if full else None
 
     def close(self) -> Shard | None:
         """Finish the open shard, if there is one."""
-        if self._open is None:
+        if self._shard is None:
             return None
-        shard = self._open.close()
-        self._open = None
-        self.number += 1
+        shard = self._shard.close()
+        self._shard = None
+        self._number += 1
         return shard
+
+    def suspend(self) -> list[int]:
+        """Leave the open shard for ``restore`` in a later run; bytes of each of its records."""
+        if self._shard is None:
+            return []
+        lengths = self._shard.suspend()
+        self._shard = None
+        return lengths
+
+    def restore(self, lengths: Sequence[int]) -> None:
+        """Go on with the open shard that ``suspend`` left, or an unfinished run after it."""
+        self._shard = OpenShard(shard_path(self._folder, self._split, self._number), lengths)
 
     def discard(self) -> None:
         """Throw the open shard away."""
-        if self._open is not None:
-            self._open.discard()
-            self._open = None
+        if self._shard is not None:
+            self._shard.discard()
+            self._shard = None
 
 
 class ShardWriter:

@@ -1,0 +1,218 @@
+"""The run of ``onellm prepare``: source → numbered items → workers → shards, manifest and rejects."""
+
+from __future__ import annotations
+
+import errno
+import json
+import operator
+import os
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+from onellm_data import modalities, sources
+from onellm_data.errors import Interrupted, OnellmError, UsageError
+from onellm_data.prepare import pool
+from onellm_data.prepare.lock import locked
+from onellm_data.prepare.options import PrepareOptions
+from onellm_data.prepare.report import Progress, Report
+from onellm_data.prepare.signals import stop_requests
+from onellm_data.prepare.state import Request, RunState, finished
+from onellm_data.prepare.tasks import Kept, Outcome, Task, number, reject_row
+from onellm_data.shards.manifest import Manifest
+from onellm_data.sources.base import Source
+from onellm_data.sources.inside import is_inside
+
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def prepare(options: PrepareOptions, progress: Progress | None = None) -> Report:
+    """Turn raw data into shards, as ``options`` say.
+
+    Every item of the source is kept or rejected; a bad one never ends the run.
+
+    Returns:
+        What was done; ``Report.check_rejects`` says whether too much was rejected.
+
+    Raises:
+        UsageError: The source is not what it should be, or the folder may not be written to.
+        OnellmError: The disk is full, or another run writes to the folder.
+        Interrupted: Stopped on request; ``resume`` goes on.
+        MissingExtra: A package that the modality needs is not installed.
+    """
+    progress = progress or Progress()
+    modalities.get(options.modality)
+    source, recognised = sources.choose(options.format, options.src, options.modality)
+    progress.note(f"{source.name}: {recognised}")
+    run = _Run(options, source, recognised, progress)
+    return run.check() if options.check else run.write()
+
+
+class _Run:
+    def __init__(self, options: PrepareOptions, source: Source, recognised: str, progress: Progress) -> None:
+        self.options, self.source, self.recognised = options, source, recognised
+        self.progress = progress
+        self.read = 0
+
+    def _tasks(self) -> Iterator[Task]:
+        """All items of the source with their numbers; counts them."""
+        items = self.source.items(self.options.src, self.options.modality)
+        total = operator.length_hint(items, -1)
+        limit = self.options.limit
+        if limit is not None:
+            total = min(total, limit) if total >= 0 else limit
+        self.progress.begin(total if total >= 0 else None)
+        for task in number(islice(items, limit), self.options.split):
+            self.read += 1
+            yield task
+
+    def _outcomes(
+        self, tasks: Iterable[Task], stop: Callable[[], bool]
+    ) -> Generator[tuple[Task, Outcome], None, None]:
+        limits = pool.Limits(self.options.workers, self.options.item_timeout)
+        for task, outcome in pool.run(tasks, limits, stop):
+            if isinstance(outcome, Kept):
+                self.progress.kept(len(outcome.run))
+            else:
+                self.progress.rejected(reject_row(task, outcome))
+            yield task, outcome
+
+    # ---- --check
+
+    def check(self) -> Report:
+        """Read everything, write nothing."""
+        samples: Counter[str] = Counter()
+        rejected: Counter[str] = Counter()
+        with stop_requests() as stop, closing(self._outcomes(self._tasks(), stop)) as outcomes:
+            for task, outcome in outcomes:
+                if isinstance(outcome, Kept):
+                    samples[task.split] += 1
+                else:
+                    rejected[outcome.reason] += 1
+            if stop():
+                raise Interrupted(f"stopped on request after {self.read} items; nothing was written")
+        self._check_not_empty()
+        splits = {name: {"samples": count} for name, count in sorted(samples.items())}
+        return Report(self.options.modality, self.source.name, self.recognised, None, splits, dict(rejected))
+
+    def _check_not_empty(self) -> None:
+        if not self.read:
+            raise UsageError(f"there are no items in {self.options.src}; expected {self.source.layout}")
+
+    # ---- writing
+
+    def write(self) -> Report:
+        """Write the folder, from the start or from where an earlier run stopped."""
+        out = self.options.out
+        assert out is not None, "options without --out are for a check"
+        request = Request(
+            self.options.identity(self.source.name), self.options.resume, self.options.retry_rejects
+        )
+        self._check_place(out)
+        is_new = not out.exists()
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            with locked(out):
+                manifest = finished(out, request) or self._fill(RunState(out, request, self.options.size))
+        except OSError as error:
+            raise _explained(error, out) from error
+        finally:
+            if is_new and out.exists() and not any(out.iterdir()):
+                out.rmdir()
+        return self._report(manifest)
+
+    def _check_place(self, out: Path) -> None:
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"--out {out} is a file, expected a folder or a name that is free")
+        if is_inside(os.path.realpath(self.options.src), os.path.realpath(out)):
+            raise UsageError(
+                f"--out {out} lies in --src {self.options.src}: choose a folder outside the raw data"
+            )
+
+    def _fill(self, state: RunState) -> Manifest:
+        try:
+            with stop_requests() as stop:
+                return self._go_on(state, stop)
+        except OnellmError:
+            state.suspend()
+            raise
+        except BaseException:
+            state.discard()
+            raise
+
+    def _go_on(self, state: RunState, stop: Callable[[], bool]) -> Manifest:
+        with closing(self._outcomes(self._new_tasks(state), stop)) as outcomes:
+            for task, outcome in outcomes:
+                state.split(task.split).take(task, outcome)
+        if stop():
+            raise Interrupted(f"stopped on request; the same command with --resume goes on in {state.out}")
+        self._check_not_empty()
+        self._check_source(state)
+        manifest = state.finish(self.source.name)
+        assert manifest.read == self.read, f"kept and rejected are {manifest.read} of {self.read} items"
+        return manifest
+
+    def _new_tasks(self, state: RunState) -> Iterator[Task]:
+        """Items that no earlier run has done; for a retry, only those that were rejected."""
+        tasks = self._tasks()
+        todo = state.todo()
+        for task in tasks if todo is None else self._rejected_before(tasks, todo):
+            if state.split(task.split).is_new(task):
+                yield task
+            else:
+                self.progress.skipped()
+
+    def _rejected_before(self, tasks: Iterator[Task], todo: Iterator[tuple[int, bytes]]) -> Iterator[Task]:
+        """The items that ``todo`` names."""
+        index, line = next(todo, (-1, b""))
+        for task in tasks:
+            if task.index != index:
+                self.progress.skipped()
+                continue
+            _check_name(task, json.loads(line)["what"])
+            yield task
+            index, line = next(todo, (-1, b""))
+
+    def _check_source(self, state: RunState) -> None:
+        """The source gave the same items as in the first run."""
+        for split in state.splits.values():
+            split.check_complete()
+        if state.base is not None and self.read != state.base.read:
+            raise UsageError(
+                f"the source has {self.read} items, it had {state.base.read} when {state.out} was prepared; "
+                "restore it, or prepare it again in another folder"
+            )
+
+    def _report(self, manifest: Manifest) -> Report:
+        splits = {
+            name: {"samples": split.samples, "bytes": split.bytes, "shards": len(split.shards)}
+            for name, split in manifest.splits.items()
+        }
+        return Report(
+            self.options.modality,
+            self.source.name,
+            self.recognised,
+            str(self.options.out),
+            splits,
+            manifest.rejected,
+        )
+
+
+def _check_name(task: Task, before: str) -> None:
+    """A retried item is the one that was rejected; a row that could not be read had no name yet."""
+    if task.item.name != before and not before.startswith("row "):
+        raise UsageError(
+            f"item {task.index} of the source is {task.item.name}, but {before} was rejected under that "
+            "number; retrying needs the same items in the same order: prepare the data again in another folder"
+        )
+
+
+def _explained(error: OSError, out: Path) -> Exception:
+    if error.errno not in _FULL_DISK:
+        return error
+    return OnellmError(
+        f"no space left in {out} ({error.strerror}); finished shards are kept: make room, and the same "
+        "command with --resume goes on"
+    )

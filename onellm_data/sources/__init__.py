@@ -1,0 +1,76 @@
+"""The registry of raw layouts, by lazy name: one file and one line here for each.
+
+=========  ==========================================================
+file       holds
+=========  ==========================================================
+base       what a source is: items and rejects
+folder     any folder with metadata.csv, metadata.jsonl or NAME.txt
+inside     paths that must not leave their folder
+tables     rows of CSV and JSON-lines files of any size
+ordering   sorting and grouping on disk, in little memory
+=========  ==========================================================
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from pathlib import Path
+
+from onellm_data.errors import UsageError, unknown
+from onellm_data.sources.base import Source
+
+_BUILT_IN = {
+    "folder": "onellm_data.sources.folder:SOURCE",  # fits many a folder: stays last
+}
+
+
+def names() -> list[str]:
+    """Names of all sources, in the order in which they try to recognise a path."""
+    return list(_BUILT_IN)
+
+
+@cache
+def get(name: str) -> Source:
+    """The source called ``name``.
+
+    Raises:
+        UsageError: There is none; the message names the nearest one.
+    """
+    if name not in _BUILT_IN:
+        raise unknown("format", name, ["auto", *_BUILT_IN])
+    module, _, attribute = _BUILT_IN[name].partition(":")
+    source = getattr(importlib.import_module(module), attribute)
+    assert isinstance(source, Source), f"{module}:{attribute} is not a Source"
+    return source
+
+
+def of(modality: str) -> list[Source]:
+    """The sources that may hold ``modality``."""
+    sources = [get(name) for name in names()]
+    return [source for source in sources if source.modalities is None or modality in source.modalities]
+
+
+def choose(name: str, src: Path, modality: str) -> tuple[Source, str]:
+    """The source called ``name``, or for ``auto`` the first that recognises ``src``.
+
+    Returns:
+        The source, and what it recognised, in words.
+
+    Raises:
+        UsageError: ``src`` does not exist, or is no layout that holds ``modality``.
+    """
+    if not src.exists():
+        raise UsageError(f"there is nothing at --src {src}; expected a folder with raw data")
+    candidates = of(modality) if name == "auto" else [get(name)]
+    if name != "auto" and candidates[0] not in of(modality):
+        known = ", ".join(source.name for source in of(modality))
+        raise UsageError(f"the format '{name}' does not hold {modality}; formats that do: {known}")
+    for source in candidates:
+        recognised = source.detect(src, modality)
+        if recognised is not None:
+            return source, recognised
+    if name != "auto":
+        return candidates[0], "as --format says"
+    layouts = "; ".join(f"{source.name}: {source.layout}" for source in candidates)
+    raise UsageError(f"{src} is no layout with {modality} that is known; expected one of: {layouts}")
