@@ -41,7 +41,7 @@ def atomic_folder(out: Path) -> Iterator[Path]:
     try:
         yield work
         sync_tree(work)
-        work.chmod(0o755)
+        open_tree(work)
         os.replace(work, out)
     except OSError as error:
         raise full_disk(error, out) from error
@@ -71,6 +71,14 @@ def atomic_file(path: Path) -> Iterator[Path]:
         raise full_disk(error, path) from error
     finally:
         work.unlink(missing_ok=True)
+
+
+def open_tree(folder: Path) -> None:
+    """Give ``folder`` and its files the permissions that new ones have (temporary ones are private)."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in (folder, *folder.rglob("*")):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
 def sync_tree(folder: Path) -> None:

@@ -189,7 +189,30 @@ class OneLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
             [self.start_tags[modality].expand(shape), tokens, self.end_tags[modality].expand(shape)], dim=1
         )
 
-    def prepare_prefix(
+    def splice_blocks(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        blocks: Sequence[Sequence[Tensor]],
+        labels: Tensor | None = None,
+    ) -> Spliced:
+        """Embed the text and put each sample's blocks right after its start token.
+
+        Args:
+            input_ids: ``[B, T]`` int64; each row begins with the start token.
+            attention_mask: ``[B, T]``; all ones by default.
+            blocks: For each sample its blocks ``[N + 2, E]`` in order.
+            labels: ``[B, T]``, or None.
+
+        Returns:
+            Embeddings, mask, positions and labels over ``S = T + P`` tokens.
+        """
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        embeds = self.get_input_embeddings()(input_ids)
+        empty = embeds.new_zeros(0, embeds.shape[-1])
+        return splice(embeds, mask, [torch.cat([empty, *sample]) for sample in blocks], labels)
+
+    def encode_and_splice(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
@@ -197,7 +220,7 @@ class OneLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         blocks: Blocks | None = None,
         labels: Tensor | None = None,
     ) -> Spliced:
-        """Embed the text and put each sample's blocks right after its start token.
+        """Encode the signals, embed the text, and put each sample's blocks in their place.
 
         Args:
             input_ids: ``[B, T]`` int64; each row begins with the start token.
@@ -211,15 +234,12 @@ class OneLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Returns:
             Embeddings, mask, positions and labels over ``S = T + P`` tokens.
         """
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         signals = signals or {}
         encoded = {name: self.block(name, signal) for name, signal in signals.items()}
         if blocks is None:
             blocks = default_blocks(signals, input_ids.shape[0])
-        embeds = self.get_input_embeddings()(input_ids)
-        empty = embeds.new_zeros(0, embeds.shape[-1])
-        prefixes = [torch.cat([empty, *(encoded[name][row] for name, row in sample)]) for sample in blocks]
-        return splice(embeds, mask, prefixes, labels)
+        tensors = [[encoded[name][row] for name, row in sample] for sample in blocks]
+        return self.splice_blocks(input_ids, attention_mask, tensors, labels)
 
     def forward(
         self,
@@ -250,7 +270,7 @@ class OneLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
             UsageError: A modality that the model does not read, or an input of another shape.
             ValueError: A mask with padding between tokens.
         """
-        text = self.prepare_prefix(input_ids, attention_mask, signals, blocks, labels)
+        text = self.encode_and_splice(input_ids, attention_mask, signals, blocks, labels)
         output = self.llm(
             inputs_embeds=text.embeds,
             attention_mask=text.mask,
@@ -280,7 +300,9 @@ class OneLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
             blocks: Each sample's (modality, row) in order.
             **kwargs: As ``generate`` of transformers: ``max_new_tokens``, ``do_sample``, ``streamer``, …
         """
-        return self.generate_from(self.prepare_prefix(input_ids, attention_mask, signals, blocks), **kwargs)
+        return self.generate_from(
+            self.encode_and_splice(input_ids, attention_mask, signals, blocks), **kwargs
+        )
 
     @torch.no_grad()
     def generate_from(self, prompt: Spliced, **kwargs: Any) -> Tensor:

@@ -19,7 +19,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from onellm_core.model.config import read_options
 from onellm_core.model.folder import load_config
-from onellm_core.model.prompts import Rendered, build_template
+from onellm_core.model.prompts import ChatTemplate, Rendered, build_template
 from onellm_core.model.splice import IGNORE_INDEX
 from onellm_data import modalities
 from onellm_data.errors import UsageError
@@ -86,17 +86,13 @@ class OneLLMProcessor:
     ) -> None:
         self.tokenizer = tokenizer
         self.modalities = modalities
-        self.template = build_template(
-            template or ("chat" if tokenizer.chat_template else "onellm"), tokenizer
-        )
+        default = "chat" if tokenizer.chat_template else "onellm"
+        self.template = build_template(template or default, tokenizer)
         if tokenizer.eos_token_id is None:
             raise UsageError("the language model's tokenizer has no end token; set its eos_token")
-        # A model without a start token reads its end-of-text token there, as in its pretraining.
-        start = tokenizer.bos_token_id
-        self.start_id: int = tokenizer.eos_token_id if start is None else start
-        self.pad_id: int = (
-            tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        )
+        self.start_id = self._find_start()
+        pad = tokenizer.pad_token_id
+        self.pad_id: int = tokenizer.eos_token_id if pad is None else pad
 
     @classmethod
     def from_pretrained(
@@ -160,7 +156,8 @@ class OneLLMProcessor:
 
     def prompt_ids(self, text: Text) -> list[int]:
         """Token ids of a prompt up to where the model is to speak, start token first."""
-        return [self.start_id, *self._tokenize(self.template.prompt(_as_turns(text)))]
+        prompt = self.template.prompt(_as_turns(text))
+        return self._from_start(self.tokenizer(prompt, add_special_tokens=False)["input_ids"])
 
     def __call__(
         self,
@@ -219,7 +216,8 @@ class OneLLMProcessor:
             labels.append(self.tokenizer.eos_token_id)
         if all(label == IGNORE_INDEX for label in labels[: len(labels) - rendered.ends]):
             raise UsageError(f"a sample has no answer to learn; its text is {rendered.text[:200]!r}")
-        return [self.start_id, *ids], [IGNORE_INDEX, *labels]
+        whole = self._from_start(ids)
+        return whole, [IGNORE_INDEX] * (len(whole) - len(ids)) + labels
 
     def decode(self, ids: Tensor | list[int]) -> str:
         """An answer's text: without special tokens, up to the template's stop string, stripped."""
@@ -239,8 +237,18 @@ class OneLLMProcessor:
             ends |= {"stop_strings": list(self.template.stop_strings), "tokenizer": self.tokenizer}
         return ends
 
-    def _tokenize(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+    def _from_start(self, ids: list[int]) -> list[int]:
+        """``ids`` with the start token first; a chat template often opens with it already."""
+        return list(ids) if ids[:1] == [self.start_id] else [self.start_id, *ids]
+
+    def _find_start(self) -> int:
+        """The token that a signal's blocks follow: the start token, or what opens the LLM's chats."""
+        if self.tokenizer.bos_token_id is not None:
+            return int(self.tokenizer.bos_token_id)
+        if not self.tokenizer.chat_template:
+            return int(self.tokenizer.eos_token_id)
+        opening = ChatTemplate(self.tokenizer).prompt([Turn("user", "")])
+        return int(self.tokenizer(opening, add_special_tokens=False)["input_ids"][0])
 
 
 class _Rows:

@@ -28,7 +28,7 @@ class Rendered:
     """A text and the stretches of it that are learned.
 
     Attributes:
-        text: What is tokenized, without the start token.
+        text: What is tokenized; the start token is put before it if it does not open with it.
         answers: Character ranges (start, end) that the model is to say.
         ends: Whether the tokenizer's end token follows, and is learned too.
     """
@@ -101,14 +101,10 @@ class ChatTemplate:
         if not tokenizer.chat_template:
             raise UsageError("the language model's tokenizer has no chat template; use the onellm template")
         self.tokenizer = tokenizer
-        # A template may open with the start token (LLaMA); a token that opens every turn is no such thing.
-        opening = self._render([Turn("user", "")], add_generation_prompt=True)
-        start = tokenizer.bos_token
-        self.opens_with_start = bool(start) and opening.startswith(start) and opening.count(start) == 1
 
     def prompt(self, turns: Sequence[Turn]) -> str:
         """The text up to where the assistant speaks."""
-        return self._without_start(self._render(turns, add_generation_prompt=True))
+        return self._render(turns, add_generation_prompt=True)
 
     def render(self, turns: Sequence[Turn]) -> Rendered:
         """All turns; the answers with the end token of each are learned.
@@ -116,13 +112,13 @@ class ChatTemplate:
         Raises:
             UsageError: The template renders a turn differently when others follow it.
         """
-        text = self._without_start(self._render(turns))
+        text = self._render(turns)
         answers = []
         for i, turn in enumerate(turns):
             if turn.role != "assistant":
                 continue
             before = self.prompt(turns[:i])
-            through = self._without_start(self._render(turns[: i + 1])).rstrip()
+            through = self._render(turns[: i + 1]).rstrip()
             if not (text.startswith(before) and text.startswith(through)):
                 raise UsageError(
                     "the chat template renders a turn differently when others follow it, so answers "
@@ -138,9 +134,6 @@ class ChatTemplate:
         )
         assert isinstance(text, str)
         return text
-
-    def _without_start(self, text: str) -> str:
-        return text.removeprefix(self.tokenizer.bos_token) if self.opens_with_start else text
 
 
 Template = CaptionTemplate | OneLLMTemplate | ChatTemplate
