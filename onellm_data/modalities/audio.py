@@ -89,7 +89,9 @@ def beginning(sound: Any) -> np.ndarray:
         raise SignalError(NOT_FINITE, "expected finite samples")
     signal = resample(samples, sound.samplerate, RATE, extra="audio")[:MAX_SAMPLES]
     if len(signal) < FRAME_LENGTH:
-        raise SignalError(TOO_SHORT, f"{len(signal)} samples at 16 kHz; expected at least {FRAME_LENGTH} (25 ms)")
+        raise SignalError(
+            TOO_SHORT, f"{len(signal)} samples at 16 kHz; expected at least {FRAME_LENGTH} (25 ms)"
+        )
     return signal
 
 

@@ -72,7 +72,7 @@ def decoding(path: Path | str, expected: str, *more: type[Exception]) -> Iterato
         raise
     except FileNotFoundError as error:
         raise SignalError(MISSING, f"{path}: expected {expected}") from error
-    except (*DECODER_ERRORS, *more) as error:
+    except DECODER_ERRORS + more as error:
         got = f"{type(error).__name__}: {error}"[:300]
         raise SignalError(UNREADABLE, f"{path}: expected {expected}, got {got}") from error
 

@@ -6,7 +6,6 @@ of each and looks at 3 squares along its longer side; the encoder sees 15 pictur
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
