@@ -72,7 +72,7 @@ def colors(values: np.ndarray) -> np.ndarray:
     they are if none is above 1, else divided by 255.  Numbers below 0 are no colours but surface
     normals, as ModelNet has in this place: black.
     """
-    if values.dtype in (np.uint8, np.uint16):
+    if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
         return values / np.iinfo(values.dtype).max
     if not len(values) or np.nanmin(values) < 0:
         return np.zeros(values.shape)

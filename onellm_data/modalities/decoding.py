@@ -155,7 +155,8 @@ def _read_npy(file: IO[bytes]) -> np.ndarray:
         raise SignalError(
             UNREADABLE, f"{len(data)} bytes of data where shape {shape} needs {size}: truncated"
         )
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    return array.astype(dtype.newbyteorder("="), copy=False)
 
 
 def npy_bytes(array: np.ndarray) -> bytes:
