@@ -5,7 +5,7 @@ The modules themselves take plain keyword arguments and never see a config.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -16,7 +16,7 @@ from onellm_core.model.projection import ConstantRouter, Expert, Router
 from onellm_core.model.tokenizers import build_tokenizer
 from onellm_data import modalities
 from onellm_data.errors import UsageError, unknown
-from onellm_data.modalities.tokenizer_specs import SPECS, PatchSpec, TokenizerSpec
+from onellm_data.modalities.tokenizer_specs import SPECS, PatchSpec, PointGroupsSpec, TokenizerSpec
 
 ENCODERS = {"open_clip": OpenClipEncoder}
 
@@ -45,6 +45,37 @@ def tokenizer_spec(entry: Mapping[str, Any]) -> TokenizerSpec:
 def input_shape(config: OneLLMConfig, modality: str) -> tuple[int, ...]:
     """Shape of one model input of ``modality``, without the batch axis."""
     return modalities.get(modality).input_shape(config.input_options(modality))
+
+
+def check_input(config: OneLLMConfig, modality: str, shape: Sequence[int]) -> None:
+    """Make sure that a batch of model inputs has a shape that the modality's weights can read.
+
+    The number of frames and of points is free: no weight depends on it.
+
+    Args:
+        config: The model's configuration.
+        modality: Its name.
+        shape: Shape of the batch, batch axis first.
+
+    Raises:
+        UsageError: The model does not read ``modality``, or the shape is another.
+    """
+    expected: list[int | str] = list(input_shape(config, modality))
+    spec = tokenizer_spec(config.modalities[modality])
+    if isinstance(spec, PatchSpec) and len(expected) == 4:
+        expected[0] = "frames"
+    if isinstance(spec, PointGroupsSpec):
+        expected[0] = "points"
+    got = list(shape[1:])
+    if len(got) != len(expected) or any(
+        e != g for e, g in zip(expected, got, strict=True) if isinstance(e, int)
+    ):
+        raise UsageError(
+            f"a batch of '{modality}' inputs has the shape {list(shape)}; "
+            f"expected [batch, {', '.join(map(str, expected))}]"
+        )
+    if isinstance(spec, PointGroupsSpec) and got[0] < spec.centers:
+        raise UsageError(f"a point cloud has {got[0]} points; expected at least the {spec.centers} centres")
 
 
 def tokenizer(config: OneLLMConfig, modality: str) -> nn.Module | None:

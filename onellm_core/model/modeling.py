@@ -141,12 +141,7 @@ class OneLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Raises:
             UsageError: The model does not read ``modality``, or the input's shape is another.
         """
-        expected = builders.input_shape(self.config, modality)
-        if tuple(signal.shape[1:]) != expected:
-            raise UsageError(
-                f"a batch of '{modality}' inputs has the shape {list(signal.shape)}; "
-                f"expected [batch, {', '.join(map(str, expected))}]"
-            )
+        builders.check_input(self.config, modality, signal.shape)
         signal = signal.to(self.modality_tokens[modality].dtype)
         if modality in self.tokenizers:
             return self.encoder(self.tokenizers[modality](signal), self.positions[modality])
