@@ -37,7 +37,7 @@ def onellm(command: str) -> None:
 
 def write_requests(path: Path, files: list[Path]) -> None:
     """One request for each recording: the same question about another file."""
-    lines = [json.dumps({"prompt": QUESTION, "imu": os.path.relpath(file)}) for file in files]
+    lines = [json.dumps({"signals": {"imu": os.path.relpath(file)}, "prompt": QUESTION}) for file in files]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -18,39 +18,46 @@ def echo_json(result: Any) -> None:
 
 
 def echo_summary(summary: Mapping[str, Any]) -> None:
-    """Print a summary on stdout: plain values first, then a table for each list or mapping.
+    """Print a summary on stdout: plain values first, then what each list or mapping holds.
 
-    A list holds mappings with the same keys (the columns); a mapping of mappings is the same with
-    its keys as first column; a mapping of plain values is a table of two columns.
+    A list of mappings with the same keys (the columns) is a table; a mapping of mappings is one
+    with its keys as first column; a mapping of plain values is a list of lines.
     """
-    plain = {name: value for name, value in summary.items() if not _is_table(value)}
-    width = max((len(_title(name)) for name in plain), default=0) + 2
-    for name, value in plain.items():
-        click.echo(f"{_title(name):<{width}}{_plain(name, value)}")
+    _echo_pairs({name: value for name, value in summary.items() if not _is_section(value)})
     for name, value in summary.items():
-        if _is_table(value) and value:
+        if _is_section(value) and value:
             click.echo()
             _echo_section(_title(name), value)
 
 
+def _echo_pairs(pairs: Mapping[str, Any], indent: str = "") -> None:
+    """Print names and values, one pair a line."""
+    width = max((len(_title(name)) for name in pairs), default=0) + 2
+    for name, value in pairs.items():
+        click.echo(f"{indent}{_title(name):<{width}}{_plain(name, value)}".rstrip())
+
+
 def _echo_section(title: str, value: Any) -> None:
-    """Print one table of a summary."""
+    """Print one list or mapping of a summary."""
     if isinstance(value, list):
-        rows, first = [dict(row) for row in value], None
-    else:
-        first = title
-        rows = [
-            {first: key, **(row if isinstance(row, Mapping) else {"": row})} for key, row in value.items()
-        ]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    if first is None:
         click.echo(title)
+        _echo_rows(value)
+    elif all(isinstance(row, Mapping) for row in value.values()):
+        _echo_rows([{title: key, **row} for key, row in value.items()])
+    else:
+        click.echo(title)
+        _echo_pairs(value, indent="  ")
+
+
+def _echo_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print mappings as a table; its columns are all keys that occur."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[_plain(name, row.get(name)) for name in columns] for row in rows]
     echo_table(cells, [_title(name) for name in columns])
 
 
-def _is_table(value: Any) -> bool:
-    """Whether a summary's value is shown as a table."""
+def _is_section(value: Any) -> bool:
+    """Whether a summary's value takes lines of its own."""
     return isinstance(value, Mapping) or (
         isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
     )
@@ -66,9 +73,13 @@ def _plain(name: str, value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and name.endswith("bytes"):
         return human_bytes(value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_cell(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {_plain(key, item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(_cell(item) for item in value)
+        return (
+            f"[{', '.join(_plain('', item) for item in value)}]"
+            if len(value) > 1
+            else "".join(map(str, value))
+        )
     return _cell(value)
 
 

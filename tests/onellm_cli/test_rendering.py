@@ -30,20 +30,35 @@ def test_a_summary_is_lines_then_tables(capsys: pytest.CaptureFixture[str]) -> N
         {
             "source": "folder",
             "size_bytes": 2048,
+            "modalities": ["imu"],
             "rejected": {},
             "splits": {"train": {"samples": 40, "bytes": 1024}, "test": {"samples": 4, "bytes": 10}},
-            "parts": [{"part": "llm", "parameters": 1500, "shape": [2, 3]}],
+            "parts": [
+                {"part": "llm", "parameters": 1500, "shape": [2, 3], "norm": {"eps": 1e-5, "on": True}}
+            ],
+            "options": {"limit": None, "split": "train", "std": [9.80665, 3.14159]},
         }
     )
     assert capsys.readouterr().out == (
-        "source  folder\n"
-        "size    2.0 KiB\n"
+        "source      folder\n"
+        "size        2.0 KiB\n"
+        "modalities  imu\n"
         "\n"
         "splits  samples    bytes\n"
         "train        40  1.0 KiB\n"
         "test          4     10 B\n"
         "\n"
         "parts\n"
-        "part  parameters  shape\n"
-        "llm        1,500  2, 3\n"
+        "part  parameters  shape   norm\n"
+        "llm        1,500  [2, 3]  eps 1e-05, on yes\n"
+        "\n"
+        "options\n"
+        "  limit\n"
+        "  split  train\n"
+        "  std    [9.81, 3.14]\n"
     )
+
+
+def test_an_empty_summary_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    echo_summary({"rejected": {}})
+    assert capsys.readouterr().out == ""
