@@ -57,9 +57,11 @@ def read(paths: Sequence[Path]) -> np.ndarray:
         SignalError: The file holds no sound, or less than one frame of 25 ms.
     """
     (path,) = paths
-    with decoding(path, "a sound file"):
+    soundfile = require("soundfile", "audio")
+    # A file object, not the path: the bytes decide the format, the ending does not.
+    with decoding(path, "a sound file"), path.open("rb") as file:
         check_not_empty(path)
-        with require("soundfile", "audio").SoundFile(path) as sound:
+        with soundfile.SoundFile(file) as sound:
             return quantised(beginning(sound))
 
 

@@ -6,6 +6,9 @@ Source of the figures: OneLLM (arXiv 2312.03700) reads 8192 points after PointLL
 
 from __future__ import annotations
 
+import io
+import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +19,8 @@ from onellm_data.errors import SignalError, UsageError, require
 from onellm_data.modalities import clouds, drawing, pcd, ply
 from onellm_data.modalities.base import Modality, Options, SignalContract
 from onellm_data.modalities.decoding import (
+    TOO_LARGE,
+    UNREADABLE,
     WRONG_SHAPE,
     decoding,
     from_npy_bytes,
@@ -64,9 +69,17 @@ def _read_array(path: Path) -> np.ndarray:
 
 def _read_tensor(path: Path) -> np.ndarray:
     """A tensor that PyTorch saved, as Cap3D has them: ``[6, N]``.  Anything else in the file is refused."""
-    if path.stat().st_size > MAX_CLOUD_BYTES:
-        read_bounded(path, MAX_CLOUD_BYTES)
-    tensor = require("torch", "point").load(path, map_location="cpu", weights_only=True)
+    torch = require("torch", "point")
+    file = io.BytesIO(read_bounded(path, MAX_CLOUD_BYTES))
+    with zipfile.ZipFile(file) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > MAX_CLOUD_BYTES:
+        raise SignalError(TOO_LARGE, f"{unpacked} bytes once unpacked; at most {MAX_CLOUD_BYTES}")
+    file.seek(0)
+    try:
+        tensor = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # its own text recommends to switch the protection off
+        raise SignalError(UNREADABLE, "the file holds more than tensors; expected one tensor") from error
     return clouds.from_rows(tensor.detach().numpy())
 
 
