@@ -44,7 +44,8 @@ def tokenizer_spec(entry: Mapping[str, Any]) -> TokenizerSpec:
 
 def input_shape(config: OneLLMConfig, modality: str) -> tuple[int, ...]:
     """Shape of one model input of ``modality``, without the batch axis."""
-    return modalities.get(modality).input_shape(config.input_options(modality))
+    options = config.input_options(modality)
+    return modalities.get(modality).input_shape(options)
 
 
 def check_input(config: OneLLMConfig, modality: str, shape: Sequence[int]) -> None:

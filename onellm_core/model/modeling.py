@@ -167,7 +167,8 @@ class OneLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Raises:
             UsageError: The model does not read ``modality``, or the input's shape is another.
         """
-        inputs = self.input_projections[modality](self.encoder_features(modality, signal))
+        features = self.encoder_features(modality, signal)
+        inputs = self.input_projections[modality](features)
         weights = self.route(modality, inputs)
         tokens = self.modality_tokens[modality].expand(inputs.shape[0], -1, -1)
         mixed = mix(self.experts, torch.cat([tokens, inputs], dim=1), weights)
