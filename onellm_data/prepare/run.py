@@ -45,7 +45,7 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Report
     progress = progress or Progress()
     modalities.get(options.modality)
     source, recognised = sources.choose(options.format, options.src, options.modality)
-    progress.note(f"{source.name}: {recognised}")
+    progress.note(f"reading {recognised} (format '{source.name}')")
     run = _Run(options, source, recognised, progress)
     return run.check() if options.check else run.write()
 
@@ -205,7 +205,7 @@ def _check_name(task: Task, before: str) -> None:
     if task.item.name != before and not before.startswith("row "):
         raise UsageError(
             f"item {task.index} of the source is {task.item.name}, but {before} was rejected under that "
-            "number; retrying needs the same items in the same order: prepare the data again in another folder"
+            "number; retrying needs the same items in the same order: prepare it anew in another folder"
         )
 
 

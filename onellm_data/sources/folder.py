@@ -244,10 +244,7 @@ def _text_beside(root: str, name: str) -> str:
 
 SOURCE = Source(
     name="folder",
-    layout=(
-        "a folder with metadata.csv or metadata.jsonl (file, caption, optional split; for pairs one column "
-        "for each file), or with a NAME.txt beside each file"
-    ),
+    layout="a folder with metadata.csv or .jsonl (file, caption, optional split), or NAME.txt beside each file",
     modalities=None,
     detect=detect,
     items=items,
