@@ -1,0 +1,1 @@
+"""Training: stages of one configuration under DeepSpeed."""
