@@ -74,9 +74,10 @@ def colors(values: np.ndarray) -> np.ndarray:
     """
     if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
         return values / np.iinfo(values.dtype).max
-    if not len(values) or np.nanmin(values) < 0:
+    known = values[np.isfinite(values)]
+    if known.min(initial=0) < 0:
         return np.zeros(values.shape)
-    return values / 255 if np.nanmax(values) > 1 else values
+    return values / 255 if known.max(initial=0) > 1 else values
 
 
 def thinned(rows: np.ndarray, count: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import csv
 import io
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ DECODER_ERRORS = (
     AssertionError,
     struct.error,
     csv.Error,
+    tokenize.TokenError,
     zlib.error,
     zipfile.BadZipFile,
 )

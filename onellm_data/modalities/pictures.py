@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,10 +47,12 @@ def open_picture(data: bytes) -> Image.Image:
         OSError, ValueError, SyntaxError: Not a picture.
     """
     pil = require("PIL.Image", "image")
-    try:
-        picture = pil.open(io.BytesIO(data), formats=FORMATS)
-    except pil.DecompressionBombError as error:
-        raise SignalError(TOO_LARGE, str(error)) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pil.DecompressionBombWarning)  # ours is the error below
+        try:
+            picture = pil.open(io.BytesIO(data), formats=FORMATS)
+        except pil.DecompressionBombError as error:
+            raise SignalError(TOO_LARGE, str(error)) from error
     if picture.width * picture.height > MAX_PIXELS:
         raise SignalError(
             TOO_LARGE, f"{picture.width} × {picture.height} pixels; at most {MAX_PIXELS:,} are unpacked"

@@ -44,6 +44,9 @@ MAX_FRAME_PIXELS = 36_000_000  # 8K
 MAX_DECODED = 20_000
 """Frames decoded for one film, so that one with a single key frame cannot take for ever."""
 
+SEEK_MARGINS = (0.0, 1.0, 5.0)
+"""Seconds before the wanted frame to which seeking is tried, before all is decoded from the start."""
+
 NO_VIDEO = "no pictures in file"
 TRUNCATED = "truncated film"
 
@@ -143,14 +146,15 @@ class Film:
         return float((frame.pts - (self.stream.start_time or 0)) * self.stream.time_base)
 
     def _frames_from(self, second: float) -> Iterator[Any]:
-        """Frames from the key frame before ``second``; from the start if seeking lands too late."""
-        frames = self._seek(second)
-        first = next(frames, None)
-        if first is None or self._time(first) > second:
-            yield from self._seek(0.0)
-            return
-        yield first
-        yield from frames
+        """Frames from a key frame before ``second`` on; some containers land late and need a longer way."""
+        for margin in SEEK_MARGINS:
+            frames = self._seek(second - margin)
+            first = next(frames, None)
+            if first is not None and self._time(first) <= second:
+                yield first
+                yield from frames
+                return
+        yield from self._seek(-1.0)
 
     def _seek(self, second: float) -> Iterator[Any]:
         """Decode from the key frame at or before ``second``."""

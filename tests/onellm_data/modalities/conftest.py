@@ -74,7 +74,7 @@ def encoded() -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def make_film(tmp_path_factory) -> Callable[..., Path]:
-    """Write a film whose frame ``i`` is grey of brightness ``20 + 2 i``."""
+    """Write a film whose frame ``i`` is grey of brightness ``20 + 4 (i % 50)``."""
     av = pytest.importorskip("av")
 
     def make(
@@ -89,8 +89,9 @@ def make_film(tmp_path_factory) -> Callable[..., Path]:
         with av.open(str(path), "w", options=options or {}) as container:
             stream = container.add_stream(codec, rate=rate)
             stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+            stream.bit_rate = 4_000_000
             for number in range(frames):
-                gray = np.full((size[1], size[0], 3), 20 + 2 * number, dtype=np.uint8)
+                gray = np.full((size[1], size[0], 3), 20 + 4 * (number % 50), dtype=np.uint8)
                 gray[:4, :4] = 250  # marks the upper left corner
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(gray, format="rgb24")))
             container.mux(stream.encode())
