@@ -43,8 +43,8 @@ def open_picture(data: bytes) -> Image.Image:
     """Look at a picture's header; nothing is unpacked yet.
 
     Raises:
-        SignalError: More pixels than ``MAX_PIXELS``, or a ribbon longer than ``MAX_ASPECT``.
-        OSError, ValueError, SyntaxError: Not a picture.
+        SignalError: No picture, more pixels than ``MAX_PIXELS``, or a ribbon longer than ``MAX_ASPECT``.
+        OSError, ValueError, SyntaxError: A damaged header.
     """
     pil = require("PIL.Image", "image")
     with warnings.catch_warnings():
@@ -53,6 +53,10 @@ def open_picture(data: bytes) -> Image.Image:
             picture = pil.open(io.BytesIO(data), formats=FORMATS)
         except pil.DecompressionBombError as error:
             raise SignalError(TOO_LARGE, str(error)) from error
+        except pil.UnidentifiedImageError as error:
+            raise SignalError(
+                UNREADABLE, f"expected a picture of a known kind ({', '.join(FORMATS)})"
+            ) from error
     if picture.width * picture.height > MAX_PIXELS:
         raise SignalError(
             TOO_LARGE, f"{picture.width} × {picture.height} pixels; at most {MAX_PIXELS:,} are unpacked"

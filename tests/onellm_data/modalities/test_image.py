@@ -193,3 +193,13 @@ def test_the_training_crop_shows_most_of_the_picture(picture):
     assert max(ratios) <= 4 / 3
     cropped = image.augment(planes, image.MODALITY.options, np.random.default_rng(0))
     assert np.corrcoef(planes.ravel(), cropped.ravel())[0, 1] > 0.8
+
+
+def test_the_message_for_what_is_no_picture_is_the_same_every_time(tmp_path):
+    messages = set()
+    for _ in range(3):
+        with pytest.raises(SignalError) as caught:
+            read(tmp_path, b"<html>")
+        messages.add(str(caught.value))
+    assert len(messages) == 1
+    assert "known kind (JPEG, PNG" in messages.pop()
