@@ -271,7 +271,7 @@ class OneLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
             inputs_embeds=text.embeds,
             attention_mask=text.mask,
             position_ids=text.positions,
-            logits_to_keep=logits_to_keep,
+            logits_to_keep=_last_positions(text.embeds.shape[1], logits_to_keep),
             **kwargs,
         )
         if text.labels is not None:
@@ -306,6 +306,15 @@ class OneLLMForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.llm.generation_config = self.generation_config  # what the model folder says
         generate: Any = self.llm.generate
         return generate(inputs_embeds=prompt.embeds, attention_mask=prompt.mask, **kwargs)
+
+
+def _last_positions(length: int, keep: int) -> int | Tensor:
+    """The last ``keep`` of ``length`` positions as indices; 0, all of them, stays 0.
+
+    A slice would hand the head a tensor with gaps, for which matmul copies the whole vocabulary's
+    weights once for each sample; indices make a tensor without gaps.
+    """
+    return torch.arange(max(length - keep, 0), length) if keep else 0
 
 
 def default_blocks(signals: Mapping[str, Tensor], batch: int) -> list[list[tuple[str, int]]]:
