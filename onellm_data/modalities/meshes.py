@@ -75,7 +75,8 @@ def _sample(parts: list[Any], count: int) -> np.ndarray:
 def _sample_one(mesh: Any, count: int) -> np.ndarray:
     """Points of one mesh with the colours of its texture, its vertices or its faces."""
     sample = require("trimesh.sample", "point").sample_surface
-    points, faces, weights = sample(mesh, count, return_barycentric=True, seed=SAMPLING_SEED)
+    points, faces = sample(mesh, count, seed=SAMPLING_SEED)
+    weights = require("trimesh.triangles", "point").points_to_barycentric(mesh.triangles[faces], points)
     corners = mesh.faces[faces]
     if mesh.visual.kind == "face":
         return _with_colors(points, mesh.visual.face_colors[faces])
