@@ -14,9 +14,27 @@ from onellm_data.errors import UsageError
     "--from", "from_", type=click.Choice(["reference"]), help="SOURCE is a checkpoint of this kind."
 )
 @click.option("--to", type=click.Choice(["reference"]), help="OUT becomes a checkpoint of this kind.")
-@click.option("--llm-heads", type=click.IntRange(min=1), default=32, show_default=True)
-@click.option("--expert-heads", type=click.IntRange(min=1), default=16, show_default=True)
-@click.option("--encoder-heads", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option(
+    "--llm-heads",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Attention heads of the language model.",
+)
+@click.option(
+    "--expert-heads",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Attention heads of the experts.",
+)
+@click.option(
+    "--encoder-heads",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Attention heads of the vision tower.",
+)
 @click.option("--tokenizer", metavar="FILE", help="The language model's tokenizer.model, or its folder.")
 def convert(
     source: str,

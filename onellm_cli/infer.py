@@ -51,12 +51,42 @@ class InferCommand(click.Command):
 @click.option("--model", "folder", required=True, metavar="FOLDER", help="A model folder.")
 @click.option("--input", "input_", metavar="FILE", help="Requests as JSON lines; - reads stdin.")
 @click.option("--output", metavar="FILE", help="Write answers there instead of stdout.")
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True)
-@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True)
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    default=128,
+    show_default=True,
+    help="An answer ends there.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="0 takes the likeliest token each time.",
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Sample among the likeliest tokens of this total probability.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of answers at a temperature above 0.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
-@click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Requests answered together.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Of the computation; auto is the model's own.",
+)
 @click.option("--device", default="auto", show_default=True, help="Such as cpu or cuda:1.")
 @click.option("--template", type=click.Choice(["chat", "onellm", "caption"]), help="[default: the model's]")
 @click.option("--offline", is_flag=True, help="Make no network call; local models never do.")

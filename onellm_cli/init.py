@@ -15,11 +15,13 @@ from onellm_data.errors import UsageError
 @click.option("--llm", help="Folder or hub name of a causal language model.")
 @click.option("--encoder", help="Vision tower, by its open_clip name.  [default: ViT-L-14-quickgelu]")
 @click.option("--encoder-weights", metavar="FILE", help="The tower's weights; random without.")
-@click.option("--experts", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option(
+    "--experts", type=click.IntRange(min=1), default=3, show_default=True, help="Experts of the projection."
+)
 @click.option("--expert-layers", type=click.IntRange(min=1), help="Blocks of each expert.  [default: 8]")
 @click.option("--modalities", metavar="A,B", help="What the model reads.  [default: all]")
 @click.option("--set", "settings", multiple=True, metavar="M.OPTION=VALUE", help="Such as imu.rate=40.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the new weights.")
 @click.option("--offline", is_flag=True, help="Make no network call.")
 def init(out: str, preset: str | None, settings: tuple[str, ...], **choices: Any) -> None:
     """Make a new, untrained model folder OUT.
