@@ -127,6 +127,6 @@ def import_deepspeed() -> ModuleType:
     __compatible_ops__["deepspeed_shm_comm"] = False
     logger.setLevel(logging.ERROR)
     for handler in logger.handlers:
-        if isinstance(handler, logging.StreamHandler):
+        if isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stdout, sys.__stdout__):
             handler.setStream(sys.stderr)
     return deepspeed

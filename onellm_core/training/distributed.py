@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Callable
@@ -86,6 +87,8 @@ def start() -> World:
             dist.init_process_group(backend, timeout=TIMEOUT)
         else:
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=TIMEOUT)
+        # Not before: DeepSpeed keeps hold of the group, and a second run in this process needs it.
+        atexit.register(stop)
     return world
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import uuid
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -51,7 +52,7 @@ def train(config: TrainConfig, *, resume: bool = False) -> Path:
         with claim(config, resume=resume) as earlier:
             _tell(config, plan, resume=resume, earlier=earlier)
             if config.processes == 1:
-                _run_here(config, plan)
+                run(config, plan, distributed.start())
             else:
                 _run_processes(config)
     return config.stage_model(len(config.stages) - 1)
@@ -64,21 +65,13 @@ def _tell(config: TrainConfig, plan: Plan, *, resume: bool, earlier: bool) -> No
     sys.stderr.flush()
 
 
-def _run_here(config: TrainConfig, plan: Plan) -> None:
-    world = distributed.start()
-    try:
-        run(config, plan, world)
-    finally:
-        distributed.stop()
-
-
 def _run_joined(config: TrainConfig, plan: Plan, *, resume: bool) -> None:
     """As one of the processes that torchrun, or another launcher, has started."""
     main = int(os.environ["RANK"]) == 0
     with claim(config, resume=resume) if main else nullcontext(False) as earlier:
         if main:
             _tell(config, plan, resume=resume, earlier=earlier)
-        _run_here(config, plan)
+        run(config, plan, distributed.start())
 
 
 def _run_processes(config: TrainConfig) -> None:
@@ -92,31 +85,33 @@ def _run_processes(config: TrainConfig) -> None:
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SHUTDOWN_SECONDS))
     # Each process would otherwise start one thread for every core.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // config.processes)))
-    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     _silence_elastic()
-    settings = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=config.processes,
-        run_id=str(uuid.uuid4()),
-        rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",
-        local_addr="127.0.0.1",
-        max_restarts=0,
-    )
     request = json.dumps({"parent": os.getpid(), "config": config.model_dump(mode="json")})
-    try:
-        elastic_launch(settings, sys.executable)("-m", "onellm_core.training.worker", request)
-    except ChildFailedError as error:
-        raise _failure(error.failures, config.output) from None
-    except SignalException:
-        raise Interrupted(
-            "stopped on request; the same command with --resume goes on from the newest checkpoint "
-            f"in {config.output}"
-        ) from None
+    with tempfile.TemporaryDirectory(prefix="onellm-train-") as unused_logs:
+        settings = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=config.processes,
+            run_id=str(uuid.uuid4()),
+            rdzv_backend="c10d",
+            rdzv_endpoint="127.0.0.1:0",
+            local_addr="127.0.0.1",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=unused_logs),
+        )
+        try:
+            elastic_launch(settings, sys.executable)("-m", "onellm_core.training.worker", request)
+        except ChildFailedError as error:
+            raise _failure(error.failures, config.output) from None
+        except SignalException:
+            raise Interrupted(
+                "stopped on request; the same command with --resume goes on from the newest checkpoint "
+                f"in {config.output}"
+            ) from None
 
 
 def _failure(failures: Mapping[int, ProcessFailure], output: Path) -> OnellmError:

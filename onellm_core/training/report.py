@@ -80,6 +80,6 @@ def size(value: int) -> str:
     scaled = float(value)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if scaled < 1024:
-            return f"{scaled:.3g} {unit}"
+            return f"{scaled:.3g} {unit}" if scaled < 999.5 else f"{scaled:.0f} {unit}"
         scaled /= 1024
     return f"{scaled:.4g} TiB"

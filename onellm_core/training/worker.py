@@ -37,18 +37,17 @@ def main() -> None:
 
 
 def _run(data: dict[str, object]) -> None:
+    from transformers.utils import logging
+
     from onellm_core.training import distributed
     from onellm_core.training.config_file import check
     from onellm_core.training.plan import make_plan
     from onellm_core.training.run import run
 
+    logging.set_verbosity_error()
     config = check(data, "the configuration")
-    plan = make_plan(config)
-    world = distributed.start()
-    try:
-        run(config, plan, world)
-    finally:
-        distributed.stop()
+    run(config, make_plan(config), distributed.start())
+    distributed.stop()
 
 
 if __name__ == "__main__":
