@@ -39,6 +39,8 @@ def resample(signal: np.ndarray, old: float, new: float, extra: str) -> np.ndarr
     if factor == 1:
         return signal
     torch = require("torch", extra)
-    tensor = torch.from_numpy(np.ascontiguousarray(signal, dtype=np.float32))
-    with torch.inference_mode():
+    # A copy: shards give arrays that may not be written to, of which torch warns.
+    tensor = torch.from_numpy(np.array(signal, dtype=np.float32, order="C"))
+    # The same numbers wherever it is called, in a model's reduced precision too.
+    with torch.inference_mode(), torch.autocast("cpu", enabled=False):
         return _resampler(factor.denominator, factor.numerator, extra)(tensor).numpy()
