@@ -6,14 +6,14 @@ entry-point group ``onellm.modalities``; everything else reads these fields.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from onellm_data.modalities.tokenizer_specs import TokenizerSpec
+from onellm_data.options import Option
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -51,7 +51,8 @@ class Modality:
         new_model_options: Values that a new, untrained model takes instead, where they are better.
         tokenizer: How the model's input becomes tokens.
         input_shape: Shape of one model input (no batch axis) for given options.
-        read: One file for each part → canonical signal. Raises ``SignalError`` for a bad file.
+        read: One file for each part, as a sequence of paths → canonical signal. Raises
+            ``SignalError`` for a bad file. May take ``read_options`` as keyword arguments.
         to_input: Canonical signal and options → float32 array of ``input_shape``; deterministic,
             and the same in training, inference and evaluation.
         store: Canonical signal → shard members, ending → bytes (``{"npy": …}``, or for frames
@@ -61,6 +62,7 @@ class Modality:
         keep: File bytes → the member ending under which they may be stored as they are, because
             they already are canonical; None if they must be stored anew.
         augment: Model input, options and generator → model input, for training only.
+        read_options: Keyword arguments of ``read`` that ``onellm prepare`` offers as flags.
     """
 
     name: str
@@ -70,7 +72,7 @@ class Modality:
     suffixes: tuple[str, ...]
     tokenizer: TokenizerSpec
     input_shape: Callable[[Options], tuple[int, ...]]
-    read: Callable[[Sequence[Path]], Signal]
+    read: Callable[..., Signal]
     to_input: Callable[[Signal, Options], np.ndarray]
     store: Callable[[Signal], dict[str, bytes]]
     load: Callable[[Mapping[str, bytes]], Signal]
@@ -80,3 +82,4 @@ class Modality:
     new_model_options: Options = field(default_factory=dict)
     keep: Callable[[bytes], str | None] | None = None
     augment: Callable[[np.ndarray, Options, np.random.Generator], np.ndarray] | None = None
+    read_options: tuple[Option, ...] = ()

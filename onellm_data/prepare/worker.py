@@ -75,7 +75,12 @@ def process(task: Task) -> Outcome | MissingExtra:
 
 
 def _run(index: int, item: Item) -> bytes:
-    stored = {name: _stored(modalities.get(name), paths) for name, paths in item.files.items()}
+    stored = {
+        name: _stored(modalities.get(name), files)
+        if isinstance(files, tuple)
+        else modalities.get(name).store(files.read())
+        for name, files in item.files.items()
+    }
     key = codec.key_of(index, item.name)
     text = Record(key, {}, item.captions, item.conversations, item.meta).text()
     return codec.pack(key, stored, text)

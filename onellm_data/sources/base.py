@@ -5,9 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from onellm_data.modalities.base import Signal
+from onellm_data.options import Option
 from onellm_data.records import Turn
+
+
+class SignalReader(Protocol):
+    """Reads a signal that is not whole files of its own: a window, a row of an array, an archive's member.
+
+    It is sent to a worker process, so it must be a small picklable object, such as a frozen dataclass.
+    """
+
+    @property
+    def where(self) -> str:
+        """The file, and the place in it, for messages."""
+        ...
+
+    def read(self) -> Signal:
+        """The canonical signal.
+
+        Raises:
+            SignalError: It is not there, or is not what it should be.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -16,7 +38,7 @@ class Item:
 
     Attributes:
         name: What a person calls it, mostly the file's path in the source; part of the record's key.
-        files: Modality → one file for each of the modality's parts.
+        files: Modality → one file for each of the modality's parts, or what reads the signal.
         captions: Texts that each describe the signals.
         conversations: A dialogue about the signals.
         split: The split that the source says, None if it says none.
@@ -24,7 +46,7 @@ class Item:
     """
 
     name: str
-    files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    files: Mapping[str, tuple[Path, ...] | SignalReader] = field(default_factory=dict)
     captions: tuple[str, ...] = ()
     conversations: tuple[Turn, ...] = ()
     split: str | None = None
@@ -61,10 +83,13 @@ class Source:
         detect: Path and modality → what was recognised, in words; None if this is another layout.
         items: Path and modality → items and rejects, in an order that is the same every time, read
             as they are asked for. The iterator may tell its length (``operator.length_hint``).
+            Takes ``options`` as keyword arguments.
+        options: What the layout leaves open; flags of ``onellm prepare``.
     """
 
     name: str
     layout: str
     modalities: tuple[str, ...] | None
     detect: Callable[[Path, str], str | None]
-    items: Callable[[Path, str], Iterator[Item | Reject]]
+    items: Callable[..., Iterator[Item | Reject]]
+    options: tuple[Option, ...] = ()
