@@ -77,7 +77,7 @@ def main() -> None:
     ):
         print(f"  {name:<50}{right:>5g}  {right / len(files):6.1%}")
 
-    print("\nSHA-256 of the frozen tensors, before and after training")
+    print("\nSHA-256 of the frozen tensors in the two folders' files, before and after training")
     for part, old in before.items():
         new = digest(trained, part)
         print(f"  {part:<8} {old[:32]}  {new[:32]}  {'identical' if old == new else 'CHANGED'}")
