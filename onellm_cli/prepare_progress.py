@@ -18,7 +18,7 @@ class Bar(Progress):
     """A bar on a terminal: items/s, bytes/s, rejects, time left. The first rejects are told anywhere."""
 
     def __init__(self) -> None:
-        self._bar = tqdm(unit="item", smoothing=0, dynamic_ncols=True, disable=None, delay=0.5)
+        self._bar = tqdm(unit="item", smoothing=0, miniters=1, dynamic_ncols=True, disable=None)
         self._bytes = 0
         self._rejects = 0
 
@@ -28,8 +28,9 @@ class Bar(Progress):
 
     def skipped(self) -> None:
         """See ``Progress``."""
-        self._bar.initial += 1  # done before, so no part of the rate
-        self._bar.update()
+        if not self._bar.disable:
+            self._bar.initial += 1  # done before, so no part of the rate
+            self._bar.update()
 
     def kept(self, size: int) -> None:
         """See ``Progress``."""
@@ -39,12 +40,12 @@ class Bar(Progress):
     def rejected(self, row: Mapping[str, Any]) -> None:
         """See ``Progress``."""
         self._rejects += 1
+        self._step()
         if self._rejects <= SHOWN_REJECTS:
             detail = f" ({row['detail']})" if row["detail"] else ""
             self._tell(f"rejected {row['where']}: {row['why']}{detail}")
         elif self._rejects == SHOWN_REJECTS + 1:
             self._tell("further rejects are counted, not shown")
-        self._step()
 
     def note(self, text: str) -> None:
         """See ``Progress``."""

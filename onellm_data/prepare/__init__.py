@@ -1,17 +1,18 @@
 """Raw data → shards: ``run.prepare`` is the whole of ``onellm prepare``.
 
-=========  ==============================================================
-file       holds
-=========  ==============================================================
-run        the run: source → workers → shards, manifest and rejects
-options    what a run is asked for
-report     what a run did
-tasks      items with their numbers and splits, and what became of them
-pool       worker processes, in order, and what happens when one dies
-worker     one item → tar members, in a worker process
-state      what an unfinished folder remembers
-splits     the shards and rejects of one split
-lock       one run at a time in a folder
-signals    stopping on request
-=========  ==============================================================
+============  ==============================================================
+file          holds
+============  ==============================================================
+run           the run: source → workers → shards, manifest and rejects
+options       what a run is asked for
+report        what a run did
+tasks         items with their numbers and splits, and what became of them
+pool          worker processes, in order, and what happens when one dies
+worker        one item → tar members, in a worker process
+state         what an unfinished folder remembers
+source_check  whether the source is still the one of the first run
+splits        the shards and rejects of one split
+lock          one run at a time in a folder
+signals       stopping on request
+============  ==============================================================
 """

@@ -28,6 +28,7 @@ TIMEOUT = "took too long"
 _WINDOW = 8  # tasks for each worker that may be done ahead of the oldest one that is not
 _POLL_SECONDS = 0.2  # how often a stop on request and the time limits are looked at
 _START_SECONDS = 120.0
+_LEAVE_SECONDS = 5.0
 _ONE_THREAD: Mapping[str, str] = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
@@ -182,6 +183,7 @@ class _Pool:
 
     def _bury(self, one: _Worker) -> None:
         """Reject the item that a worker died of."""
+        one.process.join(_LEAVE_SECONDS)  # its connection is closed; let it say by itself how it ended
         one.stop()
         cause = _cause(one.process.exitcode)
         if not one.ready:

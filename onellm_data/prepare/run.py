@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import operator
 import os
 from collections import Counter
@@ -19,10 +18,11 @@ from onellm_data.prepare.lock import locked
 from onellm_data.prepare.options import PrepareOptions
 from onellm_data.prepare.report import Progress, Report
 from onellm_data.prepare.signals import stop_requests
+from onellm_data.prepare.source_check import check_source
 from onellm_data.prepare.state import Request, RunState, finished
 from onellm_data.prepare.tasks import Kept, Outcome, Task, number, reject_row
 from onellm_data.shards.manifest import Manifest
-from onellm_data.sources.base import Source
+from onellm_data.sources.base import Item, Reject, Source
 from onellm_data.sources.inside import is_inside
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -56,11 +56,17 @@ class _Run:
         self.progress = progress
         self.read = 0
 
+    def _items(self) -> Iterator[Item | Reject]:
+        return self.source.items(self.options.src, self.options.modality)
+
+    def _again(self) -> Iterator[Task]:
+        """All items, to compare them with an earlier run's; reads nothing until it is asked."""
+        yield from number(islice(self._items(), self.options.limit), self.options.split)
+
     def _tasks(self) -> Iterator[Task]:
-        """All items of the source with their numbers; counts them."""
-        items = self.source.items(self.options.src, self.options.modality)
+        """All items of the source with their numbers; counts and tells them."""
+        items, limit = self._items(), self.options.limit
         total = operator.length_hint(items, -1)
-        limit = self.options.limit
         if limit is not None:
             total = min(total, limit) if total >= 0 else limit
         self.progress.begin(total if total >= 0 else None)
@@ -143,47 +149,29 @@ class _Run:
             raise
 
     def _go_on(self, state: RunState, stop: Callable[[], bool]) -> Manifest:
+        check_source(self._again(), state)
         with closing(self._outcomes(self._new_tasks(state), stop)) as outcomes:
             for task, outcome in outcomes:
                 state.split(task.split).take(task, outcome)
         if stop():
             raise Interrupted(f"stopped on request; the same command with --resume goes on in {state.out}")
         self._check_not_empty()
-        self._check_source(state)
         manifest = state.finish(self.source.name)
         assert manifest.read == self.read, f"kept and rejected are {manifest.read} of {self.read} items"
         return manifest
 
     def _new_tasks(self, state: RunState) -> Iterator[Task]:
         """Items that no earlier run has done; for a retry, only those that were rejected."""
-        tasks = self._tasks()
-        todo = state.todo()
-        for task in tasks if todo is None else self._rejected_before(tasks, todo):
-            if state.split(task.split).is_new(task):
+        todo = (index for index, _ in state.todo()) if state.base else None
+        wanted = next(todo, None) if todo else None
+        for task in self._tasks():
+            is_wanted = todo is None or task.index == wanted
+            if todo and is_wanted:
+                wanted = next(todo, None)
+            if is_wanted and task.index > state.split(task.split).done:
                 yield task
             else:
                 self.progress.skipped()
-
-    def _rejected_before(self, tasks: Iterator[Task], todo: Iterator[tuple[int, bytes]]) -> Iterator[Task]:
-        """The items that ``todo`` names."""
-        index, line = next(todo, (-1, b""))
-        for task in tasks:
-            if task.index != index:
-                self.progress.skipped()
-                continue
-            _check_name(task, json.loads(line)["what"])
-            yield task
-            index, line = next(todo, (-1, b""))
-
-    def _check_source(self, state: RunState) -> None:
-        """The source gave the same items as in the first run."""
-        for split in state.splits.values():
-            split.check_complete()
-        if state.base is not None and self.read != state.base.read:
-            raise UsageError(
-                f"the source has {self.read} items, it had {state.base.read} when {state.out} was prepared; "
-                "restore it, or prepare it again in another folder"
-            )
 
     def _report(self, manifest: Manifest) -> Report:
         splits = {
@@ -197,15 +185,6 @@ class _Run:
             str(self.options.out),
             splits,
             manifest.rejected,
-        )
-
-
-def _check_name(task: Task, before: str) -> None:
-    """A retried item is the one that was rejected; a row that could not be read had no name yet."""
-    if task.item.name != before and not before.startswith("row "):
-        raise UsageError(
-            f"item {task.index} of the source is {task.item.name}, but {before} was rejected under that "
-            "number; retrying needs the same items in the same order: prepare it anew in another folder"
         )
 
 

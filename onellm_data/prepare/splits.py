@@ -1,7 +1,7 @@
 """The shards and rejects of one split, and what of them an interrupted run has done.
 
 A *commit* is the unit that a run cannot lose: a finished shard, the rejects between its first and
-its last item, and a digest of all the split's items up to there. It counts from the moment its file
+its last item, and a digest of all items of the source up to there. It counts from the moment its file
 has its name. A *checkpoint* is the same for the open shard, written when a run is stopped on
 request.
 """
@@ -9,15 +9,14 @@ request.
 from __future__ import annotations
 
 import json
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from onellm_data.errors import UsageError
-from onellm_data.prepare.tasks import Chain, Kept, Outcome, Task, reject_row
+from onellm_data.prepare.tasks import Kept, Outcome, Task, reject_row
 from onellm_data.shards.files import settle, whole
 from onellm_data.shards.manifest import Shard
 from onellm_data.shards.writer import ShardSize, SplitWriter
@@ -29,7 +28,7 @@ class Commit:
 
     Attributes:
         last: Number of the last item.
-        chain: Digest of the split's items up to there.
+        chain: Digest of the source up to there.
         rejected: Reason → number of rejects since the commit before.
         shard: The finished shard; None for rejects at the end that no record follows.
         rejects: Name of the file with these rejects; empty if there are none.
@@ -43,7 +42,7 @@ class Commit:
 
 
 class SplitState:
-    """One split of a run.
+    """One split of a run; ``done`` is the number of the last item that earlier runs have done.
 
     Args:
         out: Where the shards go.
@@ -66,12 +65,13 @@ class SplitState:
         self._rejects = _open_rejects(self._rejects_path, checkpoint["rejects_bytes"] if checkpoint else 0)
         self.rejected = Counter(checkpoint["rejected"] if checkpoint else {})
         self._newest = (checkpoint["last"], checkpoint["chain"]) if checkpoint else None
-        self._marks = deque((commit.last, commit.chain) for commit in self.commits)
+        self.done = max((index for index, _ in self.marks()), default=-1)
+
+    def marks(self) -> Iterator[tuple[int, str]]:
+        """Number and digest of the last item of each commit, and of the checkpoint."""
+        yield from ((commit.last, commit.chain) for commit in self.commits)
         if self._newest:
-            self._marks.append(self._newest)
-        self.done = self._marks[-1][0] if self._marks else -1
-        self._chain = Chain()
-        self._chains: deque[str] = deque()  # of the items that are on their way
+            yield self._newest
 
     def _load_checkpoint(self) -> dict[str, Any] | None:
         """What a stopped run left of the open shard, if that is still there and still open."""
@@ -84,34 +84,9 @@ class SplitState:
         )
         return checkpoint if whole_there else None
 
-    def is_new(self, task: Task) -> bool:
-        """Whether an item must still be read; compares the items before it with those of the first run.
-
-        Raises:
-            UsageError: They are others.
-        """
-        chain = self._chain.add(task)
-        if self._marks and task.index >= self._marks[0][0]:
-            if (task.index, chain) != self._marks[0]:
-                raise _changed(f"item {task.index} ({task.item.name}) or one before it")
-            self._marks.popleft()
-        if task.index <= self.done:
-            return False
-        self._chains.append(chain)
-        return True
-
-    def check_complete(self) -> None:
-        """All items of the first run came by again.
-
-        Raises:
-            UsageError: The source has fewer now.
-        """
-        if self._marks:
-            raise _changed(f"item {self._marks[0][0]} of the split '{self.split}' is not there any more")
-
     def take(self, task: Task, outcome: Outcome) -> None:
-        """Write what became of an item, in the order of ``is_new``."""
-        self._newest = (task.index, self._chains.popleft())
+        """Write what became of an item, in the order of the source."""
+        self._newest = (task.index, task.chain)
         if isinstance(outcome, Kept):
             shard = self.writer.append(outcome.run)
             if shard is not None:
@@ -213,10 +188,3 @@ def _open_rejects(path: Path, keep: int) -> BinaryIO:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _changed(what: str) -> UsageError:
-    return UsageError(
-        f"the source is not what it was in the first run: {what} has changed; restore it, or prepare "
-        "the data again in another folder"
-    )

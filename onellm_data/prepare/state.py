@@ -163,9 +163,13 @@ class RunState:
                 shards.setdefault(name, []).extend(new)
         return shards
 
-    def todo(self) -> Iterator[tuple[int, bytes]] | None:
-        """Number and line of each reject to read again; None if everything is to be read."""
-        return read_rejects(self.memory / "todo.jsonl") if self.base else None
+    def marks(self) -> list[tuple[int, str]]:
+        """Number and digest of the last item of each commit, in order."""
+        return sorted(mark for state in self.splits.values() for mark in state.marks())
+
+    def todo(self) -> Iterator[tuple[int, bytes]]:
+        """For a retry: number and line of each reject to read again."""
+        return read_rejects(self.memory / "todo.jsonl")
 
     def finish(self, source: str) -> Manifest:
         """Commit everything, write rejects and manifest, and forget the run."""

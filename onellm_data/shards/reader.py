@@ -78,11 +78,14 @@ class ShardReader:
 
         Raises:
             IndexError: There is no such record.
+            UsageError: Its modality is not installed here.
             OnellmError: The shard or its index is damaged.
         """
         run = self.run(index)
         try:
             return codec.decode(run)
+        except UsageError:
+            raise
         except OnellmError as error:
             raise self._damaged(index, str(error)) from error
 

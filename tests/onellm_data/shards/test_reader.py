@@ -14,7 +14,8 @@ import fsspec
 import numpy as np
 import pytest
 
-from onellm_data.errors import OnellmError, UsageError
+from onellm_data import modalities
+from onellm_data.errors import OnellmError, UsageError, unknown
 from onellm_data.records import Record
 from onellm_data.shards.reader import ShardReader, load_manifest
 
@@ -105,6 +106,15 @@ def test_threads_and_forked_processes_do_not_disturb_each_other(
         assert list(threads.map(_keys, [reader] * 4)) == [expected] * 4
     with get_context("fork").Pool(2) as pool:
         assert pool.map(_keys, [reader] * 4) == [expected] * 4
+
+
+def test_a_modality_that_is_not_installed_here(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def get(name: str) -> None:
+        raise unknown("modality", name, ["image"])
+
+    monkeypatch.setattr(modalities, "get", get)
+    with pytest.raises(UsageError, match=r"^unknown modality 'toy'"):
+        ShardReader(prepared)[0]
 
 
 # ---- folders that are not what they should be

@@ -41,8 +41,9 @@ def _crash(text: str) -> np.ndarray:
 
 
 def _wait(text: str) -> np.ndarray:
-    """Stop until somebody opens the pipe for writing, writes a number and closes it."""
-    return _number(Path(text).read_text())
+    """Stop until somebody opens the pipe for writing and writes a line with a number."""
+    with Path(text).open() as pipe:
+        return _number(pipe.readline())
 
 
 _DEEDS = {
