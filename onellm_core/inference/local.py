@@ -23,7 +23,7 @@ from onellm_core.inference.sampling import Sampling, logits_processors
 from onellm_core.model.folder import check_model_folder
 from onellm_core.model.modeling import OneLLMForConditionalGeneration
 from onellm_core.model.processor import OneLLMProcessor, pad_rows
-from onellm_data.errors import OnellmError, UsageError
+from onellm_data.errors import MissingExtra, OnellmError, UsageError
 
 Source = tuple[str, tuple[Path, ...]]
 """One signal of a request: its modality and its files."""
@@ -166,9 +166,10 @@ class LocalEngine:
                 continue
             try:
                 array = self.processor.modality_input(*source)
+            except MissingExtra:
+                raise  # no fault of this request
             except OnellmError as error:
-                files = ", ".join(map(str, source[1]))
-                failures[source] = OnellmError(f"{source[0]} {files}: {error}")
+                failures[source] = UsageError(str(error))
                 continue
             group = waiting.setdefault(source[0], [])
             group.append((source, array))
