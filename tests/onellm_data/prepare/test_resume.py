@@ -65,8 +65,7 @@ def test_killed_while_an_item_is_read(
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-@pytest.mark.parametrize("at", [0, 2, 4, 7])
+@pytest.mark.parametrize(("at", "name"), [(0, "SIGTERM"), (4, "SIGTERM"), (7, "SIGTERM"), (7, "SIGINT")])
 def test_stopped_on_request(
     start: Start,
     write_table: WriteTable,
@@ -175,9 +174,9 @@ def test_killed_again_and_again(
     run(src, out=tmp_path / "whole")
     options = ["--src", src, "--out", tmp_path / "out", "--resume", "--workers", 3, "--max-reject-rate", 1]
     crashes = 0
-    while _dying(command, chance.randint(1, 120), *options) != 0:
+    while _dying(command, chance.randint(1, 60), *options) != 0:
         crashes += 1
-    assert crashes > 1
+    assert crashes >= 3, "a run of more than 180 durable steps dies at least so often"
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
