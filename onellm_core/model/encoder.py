@@ -55,6 +55,12 @@ class OpenClipEncoder(nn.Module):
             output_dim=output_dim,
             act_layer=QuickGELU if quick_gelu else nn.GELU,
         )
+        # Length first, as CLIP was written: with the batch first, attention transposes its input, and for
+        # an input that needs a gradient and weights that do not PyTorch then copies the weights for every
+        # token (about 20 times slower on a CPU).
+        self.tower.transformer.batch_first = False
+        for block in self.tower.transformer.resblocks:
+            block.attn.batch_first = False
 
     @property
     def positions(self) -> Tensor:

@@ -173,7 +173,7 @@ def _explain(detail: ErrorDetails) -> str:
     if kind == "missing" and isinstance(location[-1], int):
         return f"{path} is missing: the list is too short"
     if kind == "missing":
-        return f"{path} is missing; expected: {_fields(location[:-1])[location[-1]]}"
+        return f"{path} is missing; expected: {_fields(location[:-1])[str(location[-1])]}"
     if kind == "value_error":
         return f"{path}: {context['error']}" if path else str(context["error"])
     expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else detail["msg"]

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onellm_core.model.modeling import OneLLMForConditionalGeneration
 from onellm_core.model.splice import IGNORE_INDEX
 from onellm_core.training import distributed
+from onellm_core.training.attention import use_plain_attention_for_short_inputs
 from onellm_core.training.config import OptimizerConfig, StageConfig, TrainConfig
 from onellm_core.training.deepspeed_config import deepspeed_config, import_deepspeed
 from onellm_core.training.distributed import World
@@ -64,6 +66,7 @@ class Engine:
         settings = deepspeed_config(config, stage, micro, accumulation)
         model = _load(folder, config, settings)
         freeze(model, trained)
+        use_plain_attention_for_short_inputs(model.llm)
         self.engine, *_ = deepspeed.initialize(
             model=model,
             optimizer=build_optimizer(model, stage.optimizer),
@@ -150,18 +153,19 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
     return torch.optim.AdamW(filled, lr=config.lr, betas=config.betas, eps=config.eps)
 
 
-def _load(folder: Path, config: TrainConfig, settings: dict[str, Any]) -> nn.Module:
+def _load(folder: Path, config: TrainConfig, settings: dict[str, Any]) -> OneLLMForConditionalGeneration:
     """The model of ``folder``; under ZeRO-3 no process ever holds it whole."""
     from transformers.integrations import HfDeepSpeedConfig, unset_hf_deepspeed_config
     from transformers.utils import logging
-
-    from onellm_core.model.modeling import OneLLMForConditionalGeneration
 
     logging.disable_progress_bar()
     dtype = getattr(torch, config.precision)
     told = HfDeepSpeedConfig(settings) if config.zero == 3 else None  # transformers looks for it
     try:
-        return OneLLMForConditionalGeneration.from_pretrained(folder, dtype=dtype)
+        model: OneLLMForConditionalGeneration = OneLLMForConditionalGeneration.from_pretrained(
+            folder, dtype=dtype
+        )
+        return model
     finally:
         del told
         unset_hf_deepspeed_config()
