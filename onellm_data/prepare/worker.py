@@ -16,7 +16,7 @@ from onellm_data.modalities.base import Modality
 from onellm_data.prepare.tasks import Kept, Outcome, Rejected, Task
 from onellm_data.records import Record
 from onellm_data.shards import codec
-from onellm_data.sources.base import Item, Reject
+from onellm_data.sources.base import Item, Reject, SignalReader
 from onellm_data.sources.inside import UNREADABLE
 
 READY = "ready"
@@ -75,28 +75,30 @@ def process(task: Task) -> Outcome | MissingExtra:
 
 
 def _run(index: int, item: Item) -> bytes:
-    stored = {
-        name: _stored(modalities.get(name), files)
-        if isinstance(files, tuple)
-        else modalities.get(name).store(files.read())
-        for name, files in item.files.items()
-    }
+    stored = {name: _stored(modalities.get(name), files) for name, files in item.files.items()}
     key = codec.key_of(index, item.name)
     text = Record(key, {}, item.captions, item.conversations, item.meta).text()
     return codec.pack(key, stored, text)
 
 
-def _stored(modality: Modality, paths: Sequence[Path]) -> dict[str, bytes]:
-    """The shard members of one signal: the file itself if it is canonical already."""
+def _stored(modality: Modality, files: tuple[Path, ...] | SignalReader) -> dict[str, bytes]:
+    """The shard members of one signal."""
+    if isinstance(files, tuple):
+        return _stored_files(modality, files)
+    return modality.store(files.read())
+
+
+def _stored_files(modality: Modality, paths: Sequence[Path]) -> dict[str, bytes]:
+    """The shard members of a signal in files: the file itself if it is canonical already."""
     for path in paths:
         if path.suffix.lower() not in modality.suffixes:
             raise SignalError(
                 WRONG_SUFFIX, f"got '{path.suffix}', expected one of {', '.join(modality.suffixes)}"
             )
-    signal_ = modality.read(paths)
+    read = modality.read(paths)
     if modality.keep is not None and len(paths) == 1 and paths[0].stat().st_size <= MAX_KEPT_FILE:
         data = paths[0].read_bytes()
         ending = modality.keep(data)
         if ending is not None:
             return {ending: data}
-    return modality.store(signal_)
+    return modality.store(read)
