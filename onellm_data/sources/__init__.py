@@ -21,6 +21,8 @@ from onellm_data.errors import UsageError, unknown
 from onellm_data.sources.base import Source
 
 _BUILT_IN = {
+    "ego4d": "onellm_data.sources.ego4d:SOURCE",
+    "img2dataset": "onellm_data.sources.img2dataset:SOURCE",
     "folder": "onellm_data.sources.folder:SOURCE",  # fits many a folder: stays last
 }
 
