@@ -99,7 +99,11 @@ def prepare(
         report = run(asked, progress)
     finally:
         progress.close()
-    (echo_json if as_json else echo_summary)(report.to_json())
+    told = report.to_json()
+    if as_json:
+        echo_json(told)
+    else:
+        echo_summary({name: value for name, value in told.items() if value is not None})
     report.check_rejects(max_reject_rate)
 
 

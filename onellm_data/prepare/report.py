@@ -48,7 +48,7 @@ class Report:
             "out": self.out,
             "read": self.read,
             "kept": self.kept,
-            "rejected": dict(self.rejected),
+            "rejected": dict(sorted(self.rejected.items())),
             "splits": {name: dict(split) for name, split in self.splits.items()},
         }
 

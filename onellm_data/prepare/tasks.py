@@ -85,6 +85,6 @@ def reject_row(task: Task, outcome: Rejected) -> dict[str, Any]:
         "what": task.item.name,
         "where": task.where(),
         "why": outcome.reason,
-        "detail": outcome.detail,
+        "detail": outcome.detail.removeprefix(f"{task.where()}: "),
         "split": task.split,
     }
