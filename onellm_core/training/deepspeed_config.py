@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from onellm_core.training.config import StageConfig, TrainConfig
 from onellm_data.errors import UsageError, require, unknown
@@ -62,10 +63,33 @@ def check_overrides(overrides: Mapping[str, Any]) -> None:
             raise UsageError(f"deepspeed.{key} cannot be set: it follows from '{OURS[key]}'; set that")
         if key not in SECTIONS:
             raise unknown("key of 'deepspeed'", key, SECTIONS)
-        if key == "zero_optimization" and isinstance(value, Mapping) and "stage" in value:
-            raise UsageError(
-                "deepspeed.zero_optimization.stage cannot be set: it follows from 'zero'; set that"
-            )
+        if key == "zero_optimization":
+            _check_zero(value)
+
+
+def _check_zero(section: Any) -> None:
+    if not isinstance(section, Mapping):
+        raise UsageError(
+            f"deepspeed.zero_optimization: got {section!r}, expected a section of keys and values"
+        )
+    if "stage" in section:
+        raise UsageError("deepspeed.zero_optimization.stage cannot be set: it follows from 'zero'; set that")
+    import_deepspeed()
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+
+    fields = DeepSpeedZeroConfig.model_fields
+    known = {*fields, *(field.alias for field in fields.values() if field.alias)}
+    for key in section:
+        if key not in known:
+            raise unknown("key of 'deepspeed.zero_optimization'", key, known)
+    try:
+        DeepSpeedZeroConfig(**section)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        path = ".".join(map(str, wrong["loc"]))
+        raise UsageError(
+            f"deepspeed.zero_optimization.{path}: got {wrong['input']!r}; DeepSpeed says: {wrong['msg']}"
+        ) from error
 
 
 def deepspeed_config(

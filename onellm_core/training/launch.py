@@ -61,7 +61,7 @@ def train(config: TrainConfig, *, resume: bool = False) -> Path:
 def _tell(config: TrainConfig, plan: Plan, *, resume: bool, earlier: bool) -> None:
     sys.stderr.write(f"{format_plan(config, plan)}\n\n")
     if resume and not earlier:
-        sys.stderr.write(f"nothing to resume in {config.output}: beginning at the first step\n")
+        sys.stderr.write(f"nothing to resume in {config.output}\n")
     sys.stderr.flush()
 
 

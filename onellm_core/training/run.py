@@ -75,8 +75,8 @@ class StageRun:
         """Take the steps that are left, and write the model folder."""
         hashes, saved = distributed.from_main(self._prepare)
         origin = self._origin(hashes)
-        if saved is not None:
-            self.world.say(f"going on from {saved.folder}")
+        begin = "beginning at the first step" if saved is None else f"going on from {saved.folder}"
+        self.world.say(f"stage '{self.stage.name}': {begin}")
         if saved is None or saved.step < self.stage.steps:
             self._take_steps(saved, origin)
         distributed.from_main(lambda: self._finish(hashes))

@@ -199,7 +199,9 @@ def test_resume_with_nothing_to_resume_says_so(
     settings: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     train(settings, resume=True)
-    assert f"nothing to resume in {settings['output']}: beginning at the first step" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert f"nothing to resume in {settings['output']}\n" in told
+    assert "stage 'align': beginning at the first step" in told
 
 
 def test_resume_of_a_finished_run_does_nothing(
@@ -401,3 +403,36 @@ def test_a_request_to_stop_saves_and_goes_on(
     monkeypatch.undo()
     train(settings, resume=True)
     assert losses(metrics(settings)) == losses(metrics(whole))
+
+
+@pytest.mark.parametrize("zero", [1, 3])
+def test_dropout_and_augmentation_come_back_after_a_stop(
+    settings: dict[str, Any], metrics: Lines, tmp_path: Path, stop_after: Callable[[int], None], zero: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The language model is trained here, with dropout: nothing random is saved, yet all is the same."""
+    model = tmp_path / "model"
+    shutil.copytree(settings["model"], model)
+    config = json.loads((model / "config.json").read_text())
+    config["text_config"]["attention_dropout"] = 0.5
+    (model / "config.json").write_text(json.dumps(config))
+    settings |= {"model": str(model), "zero": zero}
+    settings["stages"][0] |= {"train": ["llm", "tags"], "augment": True}
+    settings["stages"][0]["optimizer"]["lr"] = 1e-3
+    whole = {**settings, "output": str(tmp_path / "whole")}
+    train(whole)
+    stop_after(5)
+    with pytest.raises(Stopped):
+        train(settings)
+    monkeypatch.undo()
+    train(settings, resume=True)
+    assert losses(metrics(settings)) == losses(metrics(whole))
+
+
+def test_stages_follow_each_other_in_zero_3(settings: dict[str, Any]) -> None:
+    first = settings["stages"][0]
+    settings["stages"] = [{**copy.deepcopy(first), "name": name, "steps": 2} for name in ("one", "two")]
+    final = tensors(train(settings, zero=3))
+    middle = tensors(Path(settings["output"], "one", "model"))
+    (stage, _) = make_plan(check(settings, "x")).stages
+    assert {name for name in final if not torch.equal(final[name], middle[name])} == stage.trained
