@@ -13,7 +13,7 @@ from onellm_core.training.config import TrainConfig
 from onellm_data.errors import UsageError
 from onellm_data.files import atomic_file
 
-CONFIG_NAME = "config.json"
+CONFIG_NAME = "run.json"
 LOCK_NAME = ".lock"
 
 FREE_KEYS = (
