@@ -23,6 +23,9 @@ from onellm_data.sources.base import Source
 _BUILT_IN = {
     "ego4d": "onellm_data.sources.ego4d:SOURCE",
     "img2dataset": "onellm_data.sources.img2dataset:SOURCE",
+    "nsd_webdataset": "onellm_data.sources.nsd_webdataset:SOURCE",
+    "coco": "onellm_data.sources.coco:SOURCE",
+    "llava": "onellm_data.sources.llava:SOURCE",
     "folder": "onellm_data.sources.folder:SOURCE",  # fits many a folder: stays last
 }
 
