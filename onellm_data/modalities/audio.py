@@ -1,4 +1,4 @@
-"""Sound: 16 kHz, one channel, the first 10.255 seconds, as a log-mel picture.
+"""Sound: 16 kHz, one channel, 10.255 seconds (the first, or others), as a log-mel picture.
 
 Source of the figures: OneLLM (arXiv 2312.03700) after AST (Gong et al. 2021): Kaldi's filter
 bank with 128 bins and 1024 frames, minus the mean and over twice the deviation of AudioSet.
@@ -6,14 +6,15 @@ bank with 128 bins and 1024 frames, minus the mean and over twice the deviation 
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from onellm_data.errors import SignalError, require
+from onellm_data.errors import SignalError, require, unknown
 from onellm_data.modalities import drawing
 from onellm_data.modalities.base import Modality, Options, SignalContract
 from onellm_data.modalities.decoding import (
@@ -27,6 +28,7 @@ from onellm_data.modalities.decoding import (
 )
 from onellm_data.modalities.resampling import resample
 from onellm_data.modalities.tokenizer_specs import Conv2dSpec
+from onellm_data.options import Option
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,25 +49,89 @@ PCM_16 = 32768
 BLOCK = 65_536
 
 
-def read(paths: Sequence[Path]) -> np.ndarray:
-    """Read the first 10.255 s of the first channel of a sound file.
+WINDOWS = ("first", "random")
+WINDOW = Option(
+    "audio_window",
+    "Which 10.255 s of a longer sound are taken: the first, or others that follow from --audio-seed and "
+    "the file's name.",
+    "first",
+    WINDOWS,
+)
+SEED = Option("audio_seed", "Another number gives other windows with --audio-window random.", 0)
+
+
+def read(paths: Sequence[Path], audio_window: str = "first", audio_seed: int = 0) -> np.ndarray:
+    """Read 10.255 s of the first channel of a sound file.
+
+    Args:
+        paths: One file.
+        audio_window: ``first``, or ``random``: where in the file follows from its name and the seed.
+        audio_seed: Chooses among random windows.
 
     Returns:
         float32 ``[N]`` at 16 kHz, -1 to 1 in steps of 16-bit PCM, so that FLAC keeps it exactly.
 
     Raises:
         SignalError: The file holds no sound, or less than one frame of 25 ms.
+        UsageError: There is no such window.
     """
     (path,) = paths
-    soundfile = require("soundfile", "audio")
+    if audio_window not in WINDOWS:
+        raise unknown("audio window", audio_window, WINDOWS)
+    place = _place(path.name, audio_seed) if audio_window == "random" else 0.0
     # A file object, not the path: the bytes decide the format, the ending does not.
     with decoding(path, "a sound file"), path.open("rb") as file:
         check_not_empty(path)
-        with soundfile.SoundFile(file) as sound:
-            return quantised(beginning(sound))
+        return quantised(_heard_at(file, place))
 
 
-def beginning(sound: Any) -> np.ndarray:
+def _place(name: str, seed: int) -> float:
+    """0 to below 1: evenly spread over names, and the same wherever the file lies."""
+    digest = hashlib.blake2b(f"{seed} {name}".encode("utf-8", "surrogateescape"), digest_size=6).digest()
+    return int.from_bytes(digest, "big") / 2**48
+
+
+def _heard_at(file: BinaryIO, place: float) -> np.ndarray:
+    soundfile = require("soundfile", "audio")
+    with soundfile.SoundFile(file) as sound:
+        if seek(sound, place):
+            return heard(sound)
+    file.seek(0)  # a decoder that could not seek is of no use any more
+    with soundfile.SoundFile(file) as sound:
+        return heard(sound)
+
+
+def seek(sound: Any, place: float) -> bool:
+    """Go to a window of an open file without decoding what lies before it.
+
+    Args:
+        sound: A ``soundfile.SoundFile``.
+        place: 0 for the earliest window to 1 for the latest.
+
+    Returns:
+        Whether all of the window is there; if not, the file has no length, or is shorter than its
+        header says.
+    """
+    wanted = _wanted(sound)
+    start = int(place * max(0, sound.frames - wanted + 1))
+    if not start:
+        return True
+    try:
+        sound.seek(start + wanted - 1)
+        is_there = len(sound.read(1)) == 1
+        sound.seek(start)
+    except RuntimeError:  # what soundfile's own errors are
+        return False
+    return is_there
+
+
+def _wanted(sound: Any) -> int:
+    """Samples of the file's own rate that make a whole window."""
+    # 16 more samples: the resampler's filter looks 6 samples of the lower rate ahead.
+    return (MAX_SAMPLES + 16) * sound.samplerate // RATE + 16
+
+
+def heard(sound: Any) -> np.ndarray:
     """First channel of an open ``soundfile.SoundFile`` at 16 kHz, as long as the model hears.
 
     What a header promises is never allocated: samples are read in blocks until they end.
@@ -77,16 +143,7 @@ def beginning(sound: Any) -> np.ndarray:
         raise SignalError(UNLIKELY_RATE, f"{sound.samplerate} Hz; expected {MIN_RATE} to {MAX_RATE} Hz")
     if sound.channels > MAX_CHANNELS:
         raise SignalError(TOO_LARGE, f"{sound.channels} channels; expected at most {MAX_CHANNELS}")
-    # 16 more samples: the resampler's filter looks 6 samples of the lower rate ahead.
-    wanted = (MAX_SAMPLES + 16) * sound.samplerate // RATE + 16
-    blocks = []
-    while wanted > 0:
-        block = sound.read(min(wanted, BLOCK), dtype="float32", always_2d=True)
-        if not len(block):
-            break
-        blocks.append(block[:, 0])
-        wanted -= len(block)
-    samples = np.concatenate([np.zeros(0, np.float32), *blocks])
+    samples = _samples(sound, _wanted(sound))
     if not np.isfinite(samples).all():
         raise SignalError(NOT_FINITE, "expected finite samples")
     signal = resample(samples, sound.samplerate, RATE, extra="audio")[:MAX_SAMPLES]
@@ -95,6 +152,18 @@ def beginning(sound: Any) -> np.ndarray:
             TOO_SHORT, f"{len(signal)} samples at 16 kHz; expected at least {FRAME_LENGTH} (25 ms)"
         )
     return signal
+
+
+def _samples(sound: Any, wanted: int) -> np.ndarray:
+    """float32 ``[N]``: at most ``wanted`` samples of the first channel."""
+    blocks = [np.zeros(0, np.float32)]
+    while wanted > 0:
+        block = sound.read(min(wanted, BLOCK), dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        blocks.append(block[:, 0])
+        wanted -= len(block)
+    return np.concatenate(blocks)
 
 
 def quantised(signal: np.ndarray) -> np.ndarray:
@@ -226,4 +295,5 @@ MODALITY = Modality(
     draw=draw,
     keep=keep,
     augment=augment,
+    read_options=(WINDOW, SEED),
 )

@@ -11,7 +11,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onellm_data.errors import SignalError
+from onellm_data.errors import SignalError, UsageError
 from onellm_data.modalities import audio
 
 OPTIONS = audio.MODALITY.options
@@ -37,7 +37,7 @@ def tone(seconds: float, rate: int, pitch: float = 440.0) -> np.ndarray:
 @pytest.mark.parametrize("name", GOLDEN)
 def test_filter_banks_equal_the_published_ones(golden, golden_folder, name):
     with soundfile.SoundFile(golden_folder / f"{name}.wav") as sound:
-        values = audio.to_input(audio.beginning(sound), OPTIONS)
+        values = audio.to_input(audio.heard(sound), OPTIONS)
     assert np.abs(values[0].T - golden[f"fbank.{name}"]).max() < 2e-3
 
 
@@ -88,22 +88,105 @@ def test_every_format_is_heard(tmp_path, kind, subtype):
     assert abs(int(spectrum.argmax()) - 440) <= 1
 
 
+class Counting(soundfile.SoundFile):
+    """Knows how many samples were read."""
+
+    frames_read = 0
+
+    def read(self, frames=-1, **kwargs):
+        block = super().read(frames, **kwargs)
+        self.frames_read += len(block)
+        return block
+
+
 def test_reading_ends_where_the_model_stops_hearing(tmp_path):
     sound = np.concatenate([tone(10.5, 48_000), np.full(48_000 * 5, 0.9)])
     path = tmp_path / "long.wav"
     path.write_bytes(sound_file(sound, 48_000))
-
-    class Counting(soundfile.SoundFile):
-        frames_read = 0
-
-        def read(self, frames=-1, **kwargs):
-            block = super().read(frames, **kwargs)
-            self.frames_read += len(block)
-            return block
-
     with Counting(str(path)) as file:
-        assert len(audio.beginning(file)) == audio.MAX_SAMPLES
+        assert len(audio.heard(file)) == audio.MAX_SAMPLES
         assert file.frames_read < 10.3 * 48_000
+
+
+def rising(seconds: float, rate: int) -> np.ndarray:
+    """A sound that tells its place: the sample at each moment is the share of the file that is behind."""
+    return np.arange(round(seconds * rate)) / round(seconds * rate)
+
+
+@pytest.mark.parametrize("rate", [16_000, 32_000, 44_100])
+@pytest.mark.parametrize("kind", ["WAV", "FLAC"])
+def test_a_random_window_follows_from_seed_and_name(tmp_path, rate, kind):
+    data = sound_file(rising(30, rate), rate, kind)
+    starts = {}
+    for seed in range(8):
+        for folder in ("here", "there"):
+            path = tmp_path / folder / "sound.bin"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
+            signal = audio.read([path], audio_window="random", audio_seed=seed)
+            assert len(signal) == audio.MAX_SAMPLES
+            starts.setdefault(seed, []).append(signal[100])
+            behind = np.diff(signal[100:-100:1000]) * 30 * 16_000  # samples of the file between these
+            assert np.abs(behind - 1000).max() < 35
+    assert all(here == there for here, there in starts.values())
+    assert len({here for here, _ in starts.values()}) == 8
+    assert max(starts.values())[0] <= 1 - audio.MAX_SAMPLES / 16_000 / 30 + 0.01
+
+
+def test_random_windows_are_spread_over_the_file():
+    places = np.sort([audio._place(f"{number}.flac", 0) for number in range(1000)])
+    assert np.abs(places - np.linspace(0, 1, 1000)).max() < 0.05
+
+
+def test_a_short_sound_has_one_window(tmp_path):
+    path = tmp_path / "short.wav"
+    path.write_bytes(sound_file(tone(10, 16_000), 16_000))
+    assert (audio.read([path], audio_window="random") == audio.read([path])).all()
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.99])
+def test_a_window_of_18_hours_is_found_without_decoding_them(tmp_path, place):
+    path = tmp_path / "long.wav"
+    seconds, rate = 67_109, 8_000
+    header = sound_file(np.zeros(1), rate, subtype="PCM_U8")[:-2]
+    size = struct.pack("<I", seconds * rate)
+    with path.open("wb") as file:
+        file.write(header[:-4] + size)
+        file.seek(round(len(header) + place * (seconds - 10.4) * rate))
+        file.write(bytes(128 + round(64 * value) for value in tone(10.4, rate)))
+        file.truncate(len(header) + seconds * rate)  # a hole: takes no room on the disk
+    with Counting(str(path)) as sound:
+        assert sound.frames == seconds * rate
+        assert audio.seek(sound, place)
+        signal = audio.heard(sound)
+        assert sound.frames_read < 10.5 * rate
+    assert abs(int(np.abs(np.fft.rfft(signal[:160_000])).argmax()) - 4400) <= 10
+
+
+@pytest.mark.parametrize("samples", [0, 2**36 - 1])
+def test_a_flac_of_unknown_length_gives_its_beginning(tmp_path, samples):
+    data = bytearray(sound_file(rising(30, 16_000), 16_000, "FLAC"))
+    data[21] = data[21] & 0xF0 | samples >> 32  # 36 bits of STREAMINFO
+    data[22:26] = (samples & 0xFFFFFFFF).to_bytes(4, "big")
+    path = tmp_path / "stream.flac"
+    path.write_bytes(data)
+    assert (audio.read([path], audio_window="random") == audio.read([path])).all()
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
+def test_a_file_that_was_cut_off_gives_a_window_that_is_there(tmp_path, kind):
+    data = sound_file(rising(60, 16_000), 16_000, kind)
+    path = tmp_path / "cut.bin"
+    path.write_bytes(data[: len(data) // 2])
+    for seed in range(6):
+        assert len(audio.read([path], audio_window="random", audio_seed=seed)) == audio.MAX_SAMPLES
+
+
+def test_an_unknown_window(tmp_path):
+    path = tmp_path / "sound.wav"
+    path.write_bytes(sound_file(tone(1, 16_000), 16_000))
+    with pytest.raises(UsageError, match="unknown audio window 'last'"):
+        audio.read([path], audio_window="last")
 
 
 def test_padding_is_zero_before_normalisation():
