@@ -26,6 +26,8 @@ _BUILT_IN = {
     "nsd_webdataset": "onellm_data.sources.nsd_webdataset:SOURCE",
     "coco": "onellm_data.sources.coco:SOURCE",
     "llava": "onellm_data.sources.llava:SOURCE",
+    "nsd": "onellm_data.sources.nsd:SOURCE",
+    "webvid": "onellm_data.sources.webvid:SOURCE",
     "folder": "onellm_data.sources.folder:SOURCE",  # fits many a folder: stays last
 }
 
