@@ -70,23 +70,36 @@ class _Lines:
             line = self._stream.readline(MAX_LINE)
 
 
-def rows(path: Path, required: Sequence[str]) -> Iterator[Row | BadRow]:
+def rows(path: Path, required: Sequence[str], delimiter: str = ",") -> Iterator[Row | BadRow]:
     """The rows of a ``.csv`` or ``.jsonl`` file.
 
     Args:
         path: The file.
         required: Columns that it must have.
+        delimiter: What separates the columns of a ``.csv`` file.
 
     Raises:
         UsageError: Its header (CSV) or first row (JSON lines) has not these columns.
     """
-    reader = _json_rows if path.suffix == ".jsonl" else _csv_rows
     with path.open("rb") as stream:
-        yield from reader(path, _Lines(stream), required)
+        if path.suffix == ".jsonl":
+            yield from _json_rows(path, _Lines(stream), required)
+        else:
+            yield from _csv_rows(path, _Lines(stream), required, delimiter)
 
 
-def _csv_rows(path: Path, lines: _Lines, required: Sequence[str]) -> Iterator[Row | BadRow]:
-    reader = csv.reader(lines, strict=True)
+def header(path: Path, delimiter: str = ",") -> list[str]:
+    """The columns of a ``.csv`` file, for recognising a layout; none if its first line is no header."""
+    with path.open("rb") as stream:
+        try:
+            columns = next(csv.reader(_Lines(stream), delimiter=delimiter), [])
+        except (csv.Error, _LongLine):
+            return []
+    return [column.strip() for column in columns]
+
+
+def _csv_rows(path: Path, lines: _Lines, required: Sequence[str], delimiter: str) -> Iterator[Row | BadRow]:
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     columns: list[str] | None = None
     while True:
         line = lines.number + 1

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onellm_data.errors import UsageError
-from onellm_data.sources.tables import BAD_ROW, LONG_LINE, MAX_LINE, BadRow, Row, rows
+from onellm_data.sources.tables import BAD_ROW, LONG_LINE, MAX_LINE, BadRow, Row, header, rows
 
 REQUIRED = ["file", "caption"]
 
@@ -181,3 +181,17 @@ def test_a_line_of_100_megabytes_does_not_fill_the_memory(table: Path, quote: by
     found, megabytes = result.stdout.split()
     assert int(found) == 3
     assert float(megabytes) < 20
+
+
+def test_another_delimiter(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('caption\turl\n"a, ""b"""\tc.jpg\n')
+    assert list(rows(path, ["url"], "\t")) == [Row(2, {"caption": 'a, "b"', "url": "c.jpg"})]
+    assert header(path, "\t") == ["caption", "url"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b'"' + b"x" * (1 << 21)])
+def test_a_file_without_a_header(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    assert header(path) == []
