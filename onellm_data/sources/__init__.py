@@ -7,6 +7,8 @@ base       what a source is: items and rejects
 folder     any folder with metadata.csv, metadata.jsonl or NAME.txt
 inside     paths that must not leave their folder
 tables     rows of CSV and JSON-lines files of any size
+json_rows  objects of JSON arrays of any size
+media      folders that hold files of some kind
 ordering   sorting and grouping on disk, in little memory
 =========  ==========================================================
 """
@@ -21,6 +23,7 @@ from onellm_data.errors import UsageError, unknown
 from onellm_data.sources.base import Source
 
 _BUILT_IN = {
+    "wavcaps": "onellm_data.sources.wavcaps:SOURCE",
     "ego4d": "onellm_data.sources.ego4d:SOURCE",
     "img2dataset": "onellm_data.sources.img2dataset:SOURCE",
     "nsd_webdataset": "onellm_data.sources.nsd_webdataset:SOURCE",
