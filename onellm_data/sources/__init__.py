@@ -24,6 +24,7 @@ from onellm_data.sources.base import Source
 
 _BUILT_IN = {
     "wavcaps": "onellm_data.sources.wavcaps:SOURCE",
+    "audiocaps": "onellm_data.sources.audiocaps:SOURCE",
     "ego4d": "onellm_data.sources.ego4d:SOURCE",
     "img2dataset": "onellm_data.sources.img2dataset:SOURCE",
     "nsd_webdataset": "onellm_data.sources.nsd_webdataset:SOURCE",
@@ -31,6 +32,9 @@ _BUILT_IN = {
     "llava": "onellm_data.sources.llava:SOURCE",
     "nsd": "onellm_data.sources.nsd:SOURCE",
     "webvid": "onellm_data.sources.webvid:SOURCE",
+    "onellm_json": "onellm_data.sources.onellm_json:SOURCE",
+    "nyuv2": "onellm_data.sources.nyuv2:SOURCE",
+    "sunrgbd": "onellm_data.sources.sunrgbd:SOURCE",
     "folder": "onellm_data.sources.folder:SOURCE",  # fits many a folder: stays last
 }
 
