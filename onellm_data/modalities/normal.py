@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onellm_data.errors import SignalError
-from onellm_data.modalities import pairs
+from onellm_data.modalities import depth, pairs
 from onellm_data.modalities.base import Modality, Options, SignalContract
 from onellm_data.modalities.decoding import WRONG_SHAPE, decoding, read_array
+from onellm_data.modalities.geometry import Intrinsics, normals_from_depth
 from onellm_data.modalities.pictures import (
     PICTURE_OPTIONS,
     SUFFIXES,
@@ -26,12 +27,20 @@ from onellm_data.modalities.pictures import (
     rgb_array,
 )
 from onellm_data.modalities.tokenizer_specs import PatchSpec
+from onellm_data.options import Option
 
 if TYPE_CHECKING:
     from PIL import Image
 
 COLOR_MODES = ("RGB", "RGBA", "P", "YCbCr")
 LENGTH_TOLERANCE = 0.01
+
+RELATIVE = "relative depth"
+NO_FOCAL = "no focal length"
+FROM = Option(
+    "normals_from", "What the second file is: a normal map, or a metric depth map.", "map", ("map", "depth")
+)
+FOCAL = Option("focal", "With --normals-from depth: the focal length in pixels of the depth map.", 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,23 +62,41 @@ class NormalPair:
         pairs.check_aspect(self.rgb, self.normal)
 
 
-def read(paths: Sequence[Path]) -> NormalPair:
+def read(paths: Sequence[Path], normals_from: str = "map", focal: float = 0.0) -> NormalPair:
     """Read a picture and its normal map.
 
     Args:
         paths: The picture's file; the map's file, a coloured picture, or ``.npy`` or ``.npz`` with
             components from -1 to 1.
+        normals_from: ``depth`` if the second file is a metric depth map, from which normals are computed.
+        focal: Focal length of the depth map, in its pixels.
 
     Raises:
         SignalError: A file does not hold what it should, or the two do not fit.
     """
     picture, normal = paths
+    if normals_from == "depth":
+        pair = depth.read(paths)
+        if focal <= 0:
+            raise SignalError(NO_FOCAL, f"got {focal:g}, expected pixels; {FOCAL.flag} tells it")
+        return from_depth(pair, Intrinsics.centred(focal, *pair.depth.shape[:2]))
     with decoding(picture, "a picture"):
         rgb = rgb_array(read_picture(picture))
     with decoding(normal, "a normal map"):
         if normal.suffix.lower() in (".npy", ".npz"):
             return NormalPair(rgb, from_array(read_array(normal, ("normal", "arr_0"))))
         return NormalPair(rgb, _pixels(read_picture(normal)))
+
+
+def from_depth(pair: depth.DepthPair, camera: Intrinsics) -> NormalPair:
+    """Normals of a metric depth map; see ``geometry.normals_from_depth``.
+
+    Raises:
+        SignalError: The map is relative.
+    """
+    if pair.scale is None:
+        raise SignalError(RELATIVE, "normals need a metric map: 16 bits in millimetres, or numbers in metres")
+    return NormalPair(pair.rgb, from_array(normals_from_depth(pair.depth, camera)))
 
 
 def from_array(array: np.ndarray) -> np.ndarray:
@@ -146,4 +173,5 @@ MODALITY = Modality(
     load=load,
     draw=draw,
     augment=pairs.augment,
+    read_options=(FROM, FOCAL),
 )
