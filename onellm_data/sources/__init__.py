@@ -35,6 +35,7 @@ _BUILT_IN = {
     "onellm_json": "onellm_data.sources.onellm_json:SOURCE",
     "nyuv2": "onellm_data.sources.nyuv2:SOURCE",
     "sunrgbd": "onellm_data.sources.sunrgbd:SOURCE",
+    "msrvtt": "onellm_data.sources.msrvtt:SOURCE",
     "folder": "onellm_data.sources.folder:SOURCE",  # fits many a folder: stays last
 }
 

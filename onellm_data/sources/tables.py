@@ -70,13 +70,16 @@ class _Lines:
             line = self._stream.readline(MAX_LINE)
 
 
-def rows(path: Path, required: Sequence[str], delimiter: str = ",") -> Iterator[Row | BadRow]:
+def rows(
+    path: Path, required: Sequence[str], delimiter: str = ",", has_header: bool = True
+) -> Iterator[Row | BadRow]:
     """The rows of a ``.csv`` or ``.jsonl`` file.
 
     Args:
         path: The file.
-        required: Columns that it must have.
+        required: Columns that it must have; all columns of a file without header, in their order.
         delimiter: What separates the columns of a ``.csv`` file.
+        has_header: Whether the first row of a ``.csv`` file names the columns.
 
     Raises:
         UsageError: Its header (CSV) or first row (JSON lines) has not these columns.
@@ -85,7 +88,8 @@ def rows(path: Path, required: Sequence[str], delimiter: str = ",") -> Iterator[
         if path.suffix == ".jsonl":
             yield from _json_rows(path, _Lines(stream), required)
         else:
-            yield from _csv_rows(path, _Lines(stream), required, delimiter)
+            columns = None if has_header else list(required)
+            yield from _csv_rows(path, _Lines(stream), required, delimiter, columns)
 
 
 def header(path: Path, delimiter: str = ",") -> list[str]:
@@ -98,9 +102,10 @@ def header(path: Path, delimiter: str = ",") -> list[str]:
     return [column.strip() for column in columns]
 
 
-def _csv_rows(path: Path, lines: _Lines, required: Sequence[str], delimiter: str) -> Iterator[Row | BadRow]:
+def _csv_rows(
+    path: Path, lines: _Lines, required: Sequence[str], delimiter: str, columns: list[str] | None
+) -> Iterator[Row | BadRow]:
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    columns: list[str] | None = None
     while True:
         line = lines.number + 1
         try:

@@ -195,3 +195,13 @@ def test_a_file_without_a_header(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(content)
     assert header(path) == []
+
+
+def test_a_table_without_header(table: Path) -> None:
+    table.write_bytes(b'a,"one, two"\nb\nc,three\n')
+    good, bad, last = rows(table, REQUIRED, has_header=False)
+    assert good == Row(1, {"file": "a", "caption": "one, two"})
+    assert bad == BadRow(2, BAD_ROW, "got 1 fields, expected 2 (file,caption)")
+    assert last == Row(3, {"file": "c", "caption": "three"})
+    table.write_bytes(b"")
+    assert list(rows(table, REQUIRED, has_header=False)) == []

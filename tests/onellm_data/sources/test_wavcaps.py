@@ -124,7 +124,7 @@ def test_one_source_of_the_four(src: Path) -> None:
     (item,) = wavcaps.items(src, "audio", wavcaps_source="SoundBible")
     assert item.name == "SoundBible/1.flac"
     (src / "json_files/SoundBible/sb_final.json").unlink()
-    with pytest.raises(UsageError, match="no table in json_files/SoundBible; it has AudioSet_SL"):
+    with pytest.raises(UsageError, match="no json_files/SoundBible; it has AudioSet_SL"):
         wavcaps.items(src, "audio", wavcaps_source="SoundBible")
 
 
