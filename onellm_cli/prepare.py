@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from onellm_cli.options import json_option
 from onellm_cli.rendering import echo_json, echo_summary, echo_table
 from onellm_data.errors import UsageError
+
+if TYPE_CHECKING:
+    from onellm_data.options import Option
+    from onellm_data.prepare.choices import Offer
+
+_GIVEN = "given_"
+"""Before the name of a declared option, so that it cannot be taken for one of the command's own."""
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -23,7 +31,46 @@ def _size(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
-@click.command()
+class PrepareCommand(click.Command):
+    """A command with a flag for every option that a source or a modality declares."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The command's own options, and the declared ones."""
+        return [*super().get_params(ctx), *_declared_flags()]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The declared options have a section of their own in ``--help``."""
+        sections = {
+            "Options": super().get_params(ctx),
+            "Options of some modalities and layouts": _declared_flags(),
+        }
+        for title, options in sections.items():
+            records = [record for option in options if (record := option.get_help_record(ctx))]
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def _declared_flags() -> Sequence[click.Parameter]:
+    from onellm_data.prepare.choices import offers
+
+    return [_flag(offer) for offer in offers().values()]
+
+
+def _flag(offer: Offer) -> click.Option:
+    """One flag; its value is checked when it is known what reads the data."""
+    option = offer.option
+    default = "" if option.default is None or option.default is False else f"  [default: {option.default}]"
+    return click.Option(
+        [option.flag, f"{_GIVEN}{option.name}"],
+        is_flag=isinstance(option.default, bool),
+        type=None if option.default is None else type(option.default),
+        default=None,
+        metavar=f"[{'|'.join(option.choices)}]" if option.choices else None,
+        help=f"{', '.join(offer.owners)}: {option.help}{default}",
+    )
+
+
+@click.command(cls=PrepareCommand)
 @click.argument("modality", required=False)
 @click.option("--src", type=click.Path(path_type=Path), help="The raw data: a folder.")
 @click.option("--out", type=click.Path(path_type=Path), help="The folder to write; is made.")
@@ -85,6 +132,9 @@ def prepare(
     from onellm_data.prepare.run import prepare as run
     from onellm_data.shards.writer import ShardSize
 
+    given = {
+        name.removeprefix(_GIVEN): options.pop(name) for name in list(options) if name.startswith(_GIVEN)
+    }
     asked = PrepareOptions(
         modality,
         src,
@@ -92,6 +142,7 @@ def prepare(
         format=format_,
         size=ShardSize(samples_per_shard, shard_size),
         workers=usable_cores() if workers is None else workers,
+        given={name: value for name, value in given.items() if value is not None},
         **options,
     )
     progress = Bar()
@@ -108,17 +159,35 @@ def prepare(
 
 
 def _list(modality: str | None, as_json: bool) -> None:
-    """Print the layouts of each modality, or of one."""
+    """Print the layouts of each modality, or of one, with the options that they have."""
     from onellm_data import modalities, sources
 
-    if modality is not None:
-        modalities.get(modality)
     rows = [
-        {"modality": name, "format": source.name, "layout": source.layout}
+        (name, source, [*source.options, *modalities.get(name).read_options])
         for name in ([modality] if modality else modalities.names())
-        for source in sources.of(name)
+        for source in sources.of(modalities.get(name).name)
     ]
     if as_json:
-        echo_json(rows)
-    else:
-        echo_table([list(row.values()) for row in rows], ["modality", "format", "layout"])
+        told = ("modality", "format", "layout", "options")
+        echo_json(
+            [
+                dict(zip(told, (name, source.name, source.layout, list(map(_told, options))), strict=True))
+                for name, source, options in rows
+            ]
+        )
+        return
+    cells = [
+        (name, source.name, " ".join(option.flag for option in options), source.layout)
+        for name, source, options in rows
+    ]
+    echo_table(cells, ["modality", "format", "options", "layout"])
+
+
+def _told(option: Option) -> dict[str, Any]:
+    """An option for a machine."""
+    return {
+        "flag": option.flag,
+        "help": option.help,
+        "default": option.default,
+        "choices": list(option.choices),
+    }

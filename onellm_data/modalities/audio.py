@@ -52,21 +52,21 @@ BLOCK = 65_536
 WINDOWS = ("first", "random")
 WINDOW = Option(
     "audio_window",
-    "Which 10.255 s of a longer sound are taken: the first, or others that follow from --audio-seed and "
+    "Which 10.255 s of a longer sound are taken: the first, or others that follow from --seed and "
     "the file's name.",
     "first",
     WINDOWS,
 )
-SEED = Option("audio_seed", "Another number gives other windows with --audio-window random.", 0)
+SEED = Option("seed", "Another number gives other windows with --audio-window random.", 0)
 
 
-def read(paths: Sequence[Path], audio_window: str = "first", audio_seed: int = 0) -> np.ndarray:
+def read(paths: Sequence[Path], audio_window: str = "first", seed: int = 0) -> np.ndarray:
     """Read 10.255 s of the first channel of a sound file.
 
     Args:
         paths: One file.
         audio_window: ``first``, or ``random``: where in the file follows from its name and the seed.
-        audio_seed: Chooses among random windows.
+        seed: Chooses among random windows.
 
     Returns:
         float32 ``[N]`` at 16 kHz, -1 to 1 in steps of 16-bit PCM, so that FLAC keeps it exactly.
@@ -78,7 +78,7 @@ def read(paths: Sequence[Path], audio_window: str = "first", audio_seed: int = 0
     (path,) = paths
     if audio_window not in WINDOWS:
         raise unknown("audio window", audio_window, WINDOWS)
-    place = _place(path.name, audio_seed) if audio_window == "random" else 0.0
+    place = _place(path.name, seed) if audio_window == "random" else 0.0
     # A file object, not the path: the bytes decide the format, the ending does not.
     with decoding(path, "a sound file"), path.open("rb") as file:
         check_not_empty(path)

@@ -5,6 +5,7 @@ file          holds
 ============  ==============================================================
 run           the run: source → workers → shards, manifest and rejects
 options       what a run is asked for
+choices       the options that sources and modalities declare
 report        what a run did
 tasks         items with their numbers and splits, and what became of them
 pool          worker processes, in order, and what happens when one dies

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class PrepareOptions:
         resume: Go on with an unfinished run.
         retry_rejects: Read again what was rejected.
         check: Read everything, write nothing.
+        given: Values of options that the source or the modality declares, by their names.
 
     Raises:
         UsageError: A value is out of its range.
@@ -57,6 +59,7 @@ class PrepareOptions:
     resume: bool = False
     retry_rejects: bool = False
     check: bool = False
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not valid_split(self.split):
@@ -75,9 +78,15 @@ class PrepareOptions:
         if self.out is None and not self.check:
             raise UsageError("got no --out: name the folder to write, or use --check to write nothing")
 
-    def identity(self, source: str) -> dict[str, Any]:
-        """What decides the result, as JSON values; a run can go on only with the same."""
+    def identity(self, source: str, settled: Mapping[str, Any]) -> dict[str, Any]:
+        """What decides the result, as JSON values; a run can go on only with the same.
+
+        Args:
+            source: Name of the source.
+            settled: The options of source and modality, with their values.
+        """
         return {
+            **settled,
             "modality": self.modality,
             "src": os.path.realpath(self.src),
             "format": source,

@@ -37,10 +37,10 @@ _ONE_THREAD: Mapping[str, str] = dict.fromkeys(
 class _Worker:
     """A worker process and the task that it is at."""
 
-    def __init__(self) -> None:
+    def __init__(self, reading: worker.Reading) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=worker.main, args=(theirs,), daemon=True)
+        self.process: SpawnProcess = context.Process(target=worker.main, args=(theirs, reading), daemon=True)
         with _environment(_ONE_THREAD):
             self.process.start()
         theirs.close()
@@ -86,7 +86,10 @@ class Limits:
 
 
 def run(
-    tasks: Iterable[Task], limits: Limits, stop: Callable[[], bool] = lambda: False
+    tasks: Iterable[Task],
+    limits: Limits,
+    stop: Callable[[], bool] = lambda: False,
+    reading: worker.Reading | None = None,
 ) -> Iterator[tuple[Task, Outcome]]:
     """Process tasks in worker processes.
 
@@ -94,6 +97,7 @@ def run(
         tasks: Read as they are needed, never more than a few for each worker ahead.
         limits: Number of workers and the time limit.
         stop: Asked several times a second; when true, no more outcomes follow.
+        reading: How signals are read.
 
     Yields:
         Each task with its outcome, in the order of ``tasks``.
@@ -102,7 +106,7 @@ def run(
         MissingExtra: A package that the modality needs is not installed.
         OnellmError: Workers cannot be started.
     """
-    pool = _Pool(iter(tasks), limits)
+    pool = _Pool(iter(tasks), limits, reading or worker.Reading())
     try:
         while not stop():
             pool.feed()
@@ -115,8 +119,8 @@ def run(
 
 
 class _Pool:
-    def __init__(self, tasks: Iterator[Task], limits: Limits) -> None:
-        self._tasks, self._limits = tasks, limits
+    def __init__(self, tasks: Iterator[Task], limits: Limits, reading: worker.Reading) -> None:
+        self._tasks, self._limits, self._reading = tasks, limits, reading
         self._workers: list[_Worker] = []
         self._order: dict[int, Task] = {}  # tasks not yet given back, oldest first
         self._outcomes: dict[int, Outcome] = {}
@@ -149,7 +153,7 @@ class _Pool:
         for one in self._workers:
             if one.task is None:
                 return one
-        self._workers.append(_Worker())
+        self._workers.append(_Worker(self._reading))
         return self._workers[-1]
 
     def collect(self) -> None:

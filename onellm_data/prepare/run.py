@@ -13,7 +13,7 @@ from pathlib import Path
 
 from onellm_data import modalities, sources
 from onellm_data.errors import Interrupted, OnellmError, UsageError
-from onellm_data.prepare import pool
+from onellm_data.prepare import choices, pool
 from onellm_data.prepare.lock import locked
 from onellm_data.prepare.options import PrepareOptions
 from onellm_data.prepare.report import Progress, Report
@@ -21,6 +21,7 @@ from onellm_data.prepare.signals import stop_requests
 from onellm_data.prepare.source_check import check_source
 from onellm_data.prepare.state import Request, RunState, finished
 from onellm_data.prepare.tasks import Kept, Outcome, Task, number, reject_row
+from onellm_data.prepare.worker import Reading
 from onellm_data.shards.manifest import Manifest
 from onellm_data.sources.base import Item, Reject, Source
 from onellm_data.sources.inside import is_inside
@@ -43,21 +44,29 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Report
         MissingExtra: A package that the modality needs is not installed.
     """
     progress = progress or Progress()
-    modalities.get(options.modality)
+    modality = modalities.get(options.modality)
     source, recognised = sources.choose(options.format, options.src, options.modality)
     progress.note(f"reading {recognised} (format '{source.name}')")
-    run = _Run(options, source, recognised, progress)
+    chosen = choices.choose(source, modality, options.given)
+    run = _Run(options, source, chosen, recognised, progress)
     return run.check() if options.check else run.write()
 
 
 class _Run:
-    def __init__(self, options: PrepareOptions, source: Source, recognised: str, progress: Progress) -> None:
-        self.options, self.source, self.recognised = options, source, recognised
-        self.progress = progress
+    def __init__(
+        self,
+        options: PrepareOptions,
+        source: Source,
+        chosen: choices.Choices,
+        recognised: str,
+        progress: Progress,
+    ) -> None:
+        self.options, self.source, self.chosen = options, source, chosen
+        self.recognised, self.progress = recognised, progress
         self.read = 0
 
     def _items(self) -> Iterator[Item | Reject]:
-        return self.source.items(self.options.src, self.options.modality)
+        return self.source.items(self.options.src, self.options.modality, **self.chosen.items)
 
     def _again(self) -> Iterator[Task]:
         """All items, to compare them with an earlier run's; reads nothing until it is asked."""
@@ -78,7 +87,7 @@ class _Run:
         self, tasks: Iterable[Task], stop: Callable[[], bool]
     ) -> Generator[tuple[Task, Outcome], None, None]:
         limits = pool.Limits(self.options.workers, self.options.item_timeout)
-        for task, outcome in pool.run(tasks, limits, stop):
+        for task, outcome in pool.run(tasks, limits, stop, Reading(self.chosen.read)):
             if isinstance(outcome, Kept):
                 self.progress.kept(len(outcome.run))
             else:
@@ -114,7 +123,9 @@ class _Run:
         out = self.options.out
         assert out is not None, "options without --out are for a check"
         request = Request(
-            self.options.identity(self.source.name), self.options.resume, self.options.retry_rejects
+            self.options.identity(self.source.name, self.chosen.settled),
+            self.options.resume,
+            self.options.retry_rejects,
         )
         self._check_place(out)
         is_new = not out.exists()

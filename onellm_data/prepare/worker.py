@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 from onellm_data import modalities
 from onellm_data.errors import MissingExtra, OnellmError, SignalError
@@ -30,7 +32,18 @@ CANNOT_STORE = "cannot be stored"
 UNEXPECTED = "unexpected error"
 
 
-def main(connection: Connection) -> None:
+@dataclass(frozen=True)
+class Reading:
+    """How signals are read.
+
+    Attributes:
+        options: Keyword arguments of ``Modality.read``; only those that somebody gave.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def main(connection: Connection, reading: Reading) -> None:
     """Answer tasks with outcomes until the parent process closes the connection or ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_leave_with_parent, daemon=True).start()
@@ -40,7 +53,7 @@ def main(connection: Connection) -> None:
             task = connection.recv()
         except EOFError:
             return
-        connection.send(process(task))
+        connection.send(process(task, reading))
 
 
 def _leave_with_parent() -> None:
@@ -51,7 +64,7 @@ def _leave_with_parent() -> None:
     os._exit(1)
 
 
-def process(task: Task) -> Outcome | MissingExtra:
+def process(task: Task, reading: Reading = Reading()) -> Outcome | MissingExtra:
     """Read, check and store the signals of one item.
 
     Returns:
@@ -61,7 +74,7 @@ def process(task: Task) -> Outcome | MissingExtra:
     if isinstance(task.item, Reject):
         return Rejected(task.item.reason, task.item.detail)
     try:
-        return Kept(_run(task.index, task.item))
+        return Kept(_run(task.index, task.item, reading))
     except SignalError as error:
         return Rejected(error.reason, error.detail)
     except MissingExtra as error:
@@ -74,29 +87,34 @@ def process(task: Task) -> Outcome | MissingExtra:
         return Rejected(f"{UNEXPECTED} ({type(error).__name__})", f"{error}"[:500])
 
 
-def _run(index: int, item: Item) -> bytes:
-    stored = {name: _stored(modalities.get(name), files) for name, files in item.files.items()}
+def _run(index: int, item: Item, reading: Reading) -> bytes:
+    stored = {name: _stored(modalities.get(name), files, reading) for name, files in item.files.items()}
     key = codec.key_of(index, item.name)
     text = Record(key, {}, item.captions, item.conversations, item.meta).text()
     return codec.pack(key, stored, text)
 
 
-def _stored(modality: Modality, files: tuple[Path, ...] | SignalReader) -> dict[str, bytes]:
+def _stored(modality: Modality, files: tuple[Path, ...] | SignalReader, reading: Reading) -> dict[str, bytes]:
     """The shard members of one signal."""
     if isinstance(files, tuple):
-        return _stored_files(modality, files)
+        return _stored_files(modality, files, reading)
     return modality.store(files.read())
 
 
-def _stored_files(modality: Modality, paths: Sequence[Path]) -> dict[str, bytes]:
-    """The shard members of a signal in files: the file itself if it is canonical already."""
+def _stored_files(modality: Modality, paths: Sequence[Path], reading: Reading) -> dict[str, bytes]:
+    """The shard members of a signal in files: the file itself if it is canonical already.
+
+    With options it is read another way, so that the file itself is not what was asked for.
+    """
     for path in paths:
         if path.suffix.lower() not in modality.suffixes:
             raise SignalError(
                 WRONG_SUFFIX, f"got '{path.suffix}', expected one of {', '.join(modality.suffixes)}"
             )
-    read = modality.read(paths)
-    if modality.keep is not None and len(paths) == 1 and paths[0].stat().st_size <= MAX_KEPT_FILE:
+    read = modality.read(paths, **reading.options)
+    if reading.options or modality.keep is None or len(paths) > 1:
+        return modality.store(read)
+    if paths[0].stat().st_size <= MAX_KEPT_FILE:
         data = paths[0].read_bytes()
         ending = modality.keep(data)
         if ending is not None:

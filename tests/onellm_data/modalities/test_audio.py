@@ -123,7 +123,7 @@ def test_a_random_window_follows_from_seed_and_name(tmp_path, rate, kind):
             path = tmp_path / folder / "sound.bin"
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(data)
-            signal = audio.read([path], audio_window="random", audio_seed=seed)
+            signal = audio.read([path], audio_window="random", seed=seed)
             assert len(signal) == audio.MAX_SAMPLES
             starts.setdefault(seed, []).append(signal[100])
             behind = np.diff(signal[100:-100:1000]) * 30 * 16_000  # samples of the file between these
@@ -179,7 +179,7 @@ def test_a_file_that_was_cut_off_gives_a_window_that_is_there(tmp_path, kind):
     path = tmp_path / "cut.bin"
     path.write_bytes(data[: len(data) // 2])
     for seed in range(6):
-        assert len(audio.read([path], audio_window="random", audio_seed=seed)) == audio.MAX_SAMPLES
+        assert len(audio.read([path], audio_window="random", seed=seed)) == audio.MAX_SAMPLES
 
 
 def test_an_unknown_window(tmp_path):

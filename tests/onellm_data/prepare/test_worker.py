@@ -12,7 +12,7 @@ from onellm_data.errors import SignalError
 from onellm_data.modalities.base import Modality
 from onellm_data.prepare import worker
 from onellm_data.prepare.tasks import Kept, Rejected, Task, reject_row
-from onellm_data.prepare.worker import CANNOT_STORE, process
+from onellm_data.prepare.worker import CANNOT_STORE, Reading, process
 from onellm_data.records import Turn
 from onellm_data.shards import codec
 from onellm_data.sources.base import Item
@@ -95,3 +95,16 @@ def test_a_large_canonical_file_is_stored_anew(
         assert isinstance(outcome, Kept)
         members.append(list(codec.unpack(outcome.run)[1]["toy"]))
     assert members == [["kept"], ["i64"]]
+
+
+def test_options_reach_the_reader_and_nothing_is_kept_as_it_is_then(tmp_path: Path) -> None:
+    """A file that is canonical by itself is not what was asked for with an option."""
+    (tmp_path / "a.toy").write_text("number 3 as it is")
+    task = Task(0, "train", Item("a", {"toy": (tmp_path / "a.toy",)}))
+    endings, values = [], []
+    for options in ({}, {"plus": 2}):
+        outcome = process(task, Reading(options))
+        assert isinstance(outcome, Kept)
+        endings += [ending for _, parts in [codec.unpack(outcome.run)[:2]] for ending in parts["toy"]]
+        values.append(codec.decode(outcome.run).signals["toy"].tolist())
+    assert (endings, values) == (["kept", "i64"], [[3], [5, 5, 5, 5]])

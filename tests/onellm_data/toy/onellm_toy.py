@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from PIL import Image
 from onellm_data.errors import MissingExtra, SignalError
 from onellm_data.modalities.base import Modality, SignalContract
 from onellm_data.modalities.tokenizer_specs import LinearSpec
+from onellm_data.options import Option
+from onellm_data.sources.base import Item, Source
 
 
 def _number(text: str) -> np.ndarray:
@@ -64,8 +66,9 @@ def _read_file(path: Path) -> np.ndarray:
     return _DEEDS[deed](text.strip())
 
 
-def _read(paths: Sequence[Path]) -> np.ndarray:
-    return np.concatenate([_read_file(path) for path in paths])
+def _read(paths: Sequence[Path], plus: int = 0, sign: str = "same") -> np.ndarray:
+    number = np.concatenate([_read_file(path) for path in paths]) + plus
+    return -number if sign == "other" else number
 
 
 def _store(signal: np.ndarray) -> dict[str, bytes]:
@@ -98,7 +101,28 @@ def _modality(name: str, parts: tuple[str, ...]) -> Modality:
         draw=lambda signal: Image.new("L", (8, 8)),
         parts=parts,
         keep=_keep if len(parts) == 1 else None,
+        read_options=(
+            Option("plus", "Added to each number.", 0),
+            Option("sign", "Which sign numbers get.", "same", ("same", "other")),
+        ),
     )
+
+
+def _items(src: Path, modality: str, caption: str | None = None, loud: bool = False) -> Iterator[Item]:
+    text = caption or "a toy"
+    for path in sorted(src.glob("*.toy")):
+        yield Item(path.name, {modality: (path,)}, (text.upper() if loud else text,))
+
+
+SOURCE = Source(
+    name="toys",
+    layout="files *.toy",
+    modalities=("toy",),
+    detect=lambda src, modality: None,
+    items=_items,
+    options=(Option("caption", "What every toy is called."), Option("loud", "Say it louder.", False)),
+)
+"""A layout that tests register; it recognises nothing by itself."""
 
 
 TOY = _modality("toy", ("signal",))
