@@ -25,6 +25,7 @@ from onellm_data.sources.base import Source
 _BUILT_IN = {
     "wavcaps": "onellm_data.sources.wavcaps:SOURCE",
     "audiocaps": "onellm_data.sources.audiocaps:SOURCE",
+    "clotho": "onellm_data.sources.clotho:SOURCE",
     "ego4d": "onellm_data.sources.ego4d:SOURCE",
     "img2dataset": "onellm_data.sources.img2dataset:SOURCE",
     "nsd_webdataset": "onellm_data.sources.nsd_webdataset:SOURCE",
