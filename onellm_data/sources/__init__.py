@@ -37,6 +37,7 @@ _BUILT_IN = {
     "nyuv2": "onellm_data.sources.nyuv2:SOURCE",
     "sunrgbd": "onellm_data.sources.sunrgbd:SOURCE",
     "msrvtt": "onellm_data.sources.msrvtt:SOURCE",
+    "msvd": "onellm_data.sources.msvd:SOURCE",
     "folder": "onellm_data.sources.folder:SOURCE",  # fits many a folder: stays last
 }
 
