@@ -26,6 +26,8 @@ _BUILT_IN = {
     "wavcaps": "onellm_data.sources.wavcaps:SOURCE",
     "audiocaps": "onellm_data.sources.audiocaps:SOURCE",
     "clotho": "onellm_data.sources.clotho:SOURCE",
+    "pointllm": "onellm_data.sources.pointllm:SOURCE",
+    "cap3d": "onellm_data.sources.cap3d:SOURCE",
     "ego4d": "onellm_data.sources.ego4d:SOURCE",
     "img2dataset": "onellm_data.sources.img2dataset:SOURCE",
     "nsd_webdataset": "onellm_data.sources.nsd_webdataset:SOURCE",
