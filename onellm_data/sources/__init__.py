@@ -40,6 +40,7 @@ _BUILT_IN = {
     "sunrgbd": "onellm_data.sources.sunrgbd:SOURCE",
     "msrvtt": "onellm_data.sources.msrvtt:SOURCE",
     "msvd": "onellm_data.sources.msvd:SOURCE",
+    "multis": "onellm_data.sources.multis:SOURCE",
     "folder": "onellm_data.sources.folder:SOURCE",  # fits many a folder: stays last
 }
 
