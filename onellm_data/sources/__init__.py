@@ -41,6 +41,7 @@ _BUILT_IN = {
     "msrvtt": "onellm_data.sources.msrvtt:SOURCE",
     "msvd": "onellm_data.sources.msvd:SOURCE",
     "multis": "onellm_data.sources.multis:SOURCE",
+    "imu2clip": "onellm_data.sources.imu2clip:SOURCE",
     "folder": "onellm_data.sources.folder:SOURCE",  # fits many a folder: stays last
 }
 
