@@ -16,6 +16,8 @@ from onellm_data.errors import UsageError
 if TYPE_CHECKING:
     from onellm_data.options import Option
     from onellm_data.prepare.choices import Offer
+    from onellm_data.prepare.options import Part
+    from onellm_data.prepare.report import Report
 
 _GIVEN = "given_"
 """Before the name of a declared option, so that it cannot be taken for one of the command's own."""
@@ -29,6 +31,13 @@ def _size(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
     if not match:
         raise UsageError(f"got --shard-size {value!r}, expected a number of bytes such as 512M or 1G")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def _part(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Part | None:
+    """``0/4`` → the first of four parts."""
+    from onellm_data.prepare.options import Part
+
+    return None if value is None else Part.parse(value)
 
 
 class PrepareCommand(click.Command):
@@ -83,6 +92,13 @@ def _flag(offer: Offer) -> click.Option:
 @click.option("--workers", type=int, help="Worker processes.  [default: the usable cores]")
 @click.option("--limit", type=int, help="Read only the first so many items.")
 @click.option(
+    "--part",
+    callback=_part,
+    metavar="I/N",
+    help="Read every N-th item from item I on, into OUT/part-I-of-N: a job of an array; then --merge.",
+)
+@click.option("--merge", is_flag=True, help="Join the parts in --out; needs nothing else.")
+@click.option(
     "--resume", is_flag=True, help="Go on with a run that was stopped; starts one if there is none."
 )
 @click.option("--retry-rejects", is_flag=True, help="Read again what a finished run rejected.")
@@ -111,6 +127,7 @@ def prepare(
     out: Path | None,
     format_: str,
     list_: bool,
+    merge: bool,
     max_reject_rate: float,
     samples_per_shard: int,
     shard_size: int,
@@ -124,6 +141,9 @@ def prepare(
     """
     if list_:
         _list(modality, as_json)
+        return
+    if merge:
+        _tell(_merged(modality, src, out), as_json, max_reject_rate)
         return
     if modality is None or src is None:
         raise UsageError("expected a modality and --src, e.g.: onellm prepare imu --src walks --out shards")
@@ -150,6 +170,20 @@ def prepare(
         report = run(asked, progress)
     finally:
         progress.close()
+    _tell(report, as_json, max_reject_rate)
+
+
+def _merged(modality: str | None, src: Path | None, out: Path | None) -> Report:
+    """Join the parts in ``out``."""
+    if out is None or modality is not None or src is not None:
+        raise UsageError("expected --out alone with --merge, e.g.: onellm prepare --merge --out shards")
+    from onellm_data.prepare.merge import merge
+
+    return merge(out)
+
+
+def _tell(report: Report, as_json: bool, max_reject_rate: float) -> None:
+    """Print what was done, and end with exit code 3 if too much was rejected."""
     told = report.to_json()
     if as_json:
         echo_json(told)

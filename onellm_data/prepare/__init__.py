@@ -12,6 +12,7 @@ pool          worker processes, in order, and what happens when one dies
 worker        one item → tar members, in a worker process
 state         what an unfinished folder remembers
 source_check  whether the source is still the one of the first run
+merge         parts of one run → one folder
 splits        the shards and rejects of one split
 lock          one run at a time in a folder
 signals       stopping on request

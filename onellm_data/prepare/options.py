@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,46 @@ def usable_cores() -> int:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Every ``of``-th item, from item ``number`` on: one job of an array."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """``0/4`` → the first of four parts.
+
+        Raises:
+            UsageError: It is none, such as ``4/4``.
+        """
+        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+        if not match or not int(match[1]) < int(match[2]):
+            raise UsageError(
+                f"got --part {text!r}, expected one of n parts counted from 0: 0/4 to 3/4 for four"
+            )
+        return cls(int(match[1]), int(match[2]))
+
+    @classmethod
+    def of_folder(cls, name: str) -> Part | None:
+        """The part that a folder of this name is for; None if it is for none."""
+        match = re.fullmatch(r"part-(\d{1,9})-of-(\d{1,9})", name)
+        return cls(int(match[1]), int(match[2])) if match else None
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder in ``--out``."""
+        return f"part-{self.number}-of-{self.of}"
+
+    def has(self, index: int) -> bool:
+        """Whether item ``index`` belongs to it."""
+        return index % self.of == self.number
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+@dataclass(frozen=True)
 class PrepareOptions:
     """What a run is asked for.
 
@@ -35,6 +76,7 @@ class PrepareOptions:
         format: A source's name, or ``auto``.
         split: The split of items whose source names none.
         limit: Read only so many items.
+        part: Read only the items of this part, and write to a folder of its own in ``out``.
         size: When a shard is full.
         workers: Worker processes.
         item_timeout: Seconds that one item may take.
@@ -53,6 +95,7 @@ class PrepareOptions:
     format: str = "auto"
     split: str = "train"
     limit: int | None = None
+    part: Part | None = None
     size: ShardSize = field(default_factory=ShardSize)
     workers: int = field(default_factory=usable_cores)
     item_timeout: float = DEFAULT_ITEM_TIMEOUT
@@ -78,6 +121,16 @@ class PrepareOptions:
         if self.out is None and not self.check:
             raise UsageError("got no --out: name the folder to write, or use --check to write nothing")
 
+    @property
+    def folder(self) -> Path:
+        """The folder that is written."""
+        assert self.out is not None, "options without --out are for a check"
+        return self.out / self.part.folder if self.part else self.out
+
+    def has(self, index: int) -> bool:
+        """Whether item ``index`` of the source is to be read."""
+        return self.part is None or self.part.has(index)
+
     def identity(self, source: str, settled: Mapping[str, Any]) -> dict[str, Any]:
         """What decides the result, as JSON values; a run can go on only with the same.
 
@@ -92,6 +145,7 @@ class PrepareOptions:
             "format": source,
             "split": self.split,
             "limit": self.limit,
+            "part": str(self.part) if self.part else None,
             "samples_per_shard": self.size.samples,
             "shard_size": self.size.bytes,
         }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from onellm_data.errors import TooManyRejects
+from onellm_data.shards.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,16 @@ class Report:
     out: str | None
     splits: Mapping[str, Mapping[str, int]]
     rejected: Mapping[str, int]
+
+    @classmethod
+    def of(cls, manifest: Manifest, recognised: str, out: Path) -> Report:
+        """What a finished folder holds."""
+        splits = {
+            name: {"samples": split.samples, "bytes": split.bytes, "shards": len(split.shards)}
+            for name, split in manifest.splits.items()
+        }
+        modality = " ".join(manifest.modalities)
+        return cls(modality, manifest.source, recognised, str(out), splits, manifest.rejected)
 
     @property
     def kept(self) -> int:

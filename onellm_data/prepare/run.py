@@ -22,7 +22,7 @@ from onellm_data.prepare.source_check import check_source
 from onellm_data.prepare.state import Request, RunState, finished
 from onellm_data.prepare.tasks import Kept, Outcome, Task, number, reject_row
 from onellm_data.prepare.worker import Reading
-from onellm_data.shards.manifest import Manifest
+from onellm_data.shards.manifest import MANIFEST_NAME, Manifest
 from onellm_data.sources.base import Item, Reject, Source
 from onellm_data.sources.inside import is_inside
 
@@ -63,25 +63,34 @@ class _Run:
     ) -> None:
         self.options, self.source, self.chosen = options, source, chosen
         self.recognised, self.progress = recognised, progress
-        self.read = 0
+        self.seen = self.read = 0
+        self.digest = ""
 
     def _items(self) -> Iterator[Item | Reject]:
         return self.source.items(self.options.src, self.options.modality, **self.chosen.items)
 
     def _again(self) -> Iterator[Task]:
         """All items, to compare them with an earlier run's; reads nothing until it is asked."""
-        yield from number(islice(self._items(), self.options.limit), self.options.split)
+        tasks = number(islice(self._items(), self.options.limit), self.options.split)
+        yield from (task for task in tasks if self.options.has(task.index))
 
     def _tasks(self) -> Iterator[Task]:
-        """All items of the source with their numbers; counts and tells them."""
+        """All items of this run with their numbers; counts and tells them."""
         items, limit = self._items(), self.options.limit
         total = operator.length_hint(items, -1)
         if limit is not None:
             total = min(total, limit) if total >= 0 else limit
-        self.progress.begin(total if total >= 0 else None)
+        self.progress.begin(self._share(total) if total >= 0 else None)
         for task in number(islice(items, limit), self.options.split):
-            self.read += 1
-            yield task
+            self.seen += 1
+            self.digest = task.chain
+            if self.options.has(task.index):
+                self.read += 1
+                yield task
+
+    def _share(self, total: int) -> int:
+        part = self.options.part
+        return len(range(part.number, total, part.of)) if part else total
 
     def _outcomes(
         self, tasks: Iterable[Task], stop: Callable[[], bool]
@@ -113,15 +122,15 @@ class _Run:
         return Report(self.options.modality, self.source.name, self.recognised, None, splits, dict(rejected))
 
     def _check_not_empty(self) -> None:
-        if not self.read:
+        if not self.seen:
             raise UsageError(f"there are no items in {self.options.src}; expected {self.source.layout}")
 
     # ---- writing
 
     def write(self) -> Report:
         """Write the folder, from the start or from where an earlier run stopped."""
-        out = self.options.out
-        assert out is not None, "options without --out are for a check"
+        out = self.options.folder
+        self._check_parent()
         request = Request(
             self.options.identity(self.source.name, self.chosen.settled),
             self.options.resume,
@@ -138,7 +147,13 @@ class _Run:
         finally:
             if is_new and out.exists() and not any(out.iterdir()):
                 out.rmdir()
-        return self._report(manifest)
+        return Report.of(manifest, self.recognised, out)
+
+    def _check_parent(self) -> None:
+        if self.options.part and (self.options.folder.parent / MANIFEST_NAME).exists():
+            raise UsageError(
+                f"--out {self.options.out} holds a finished result; choose another folder for the parts"
+            )
 
     def _check_place(self, out: Path) -> None:
         if out.exists() and not out.is_dir():
@@ -167,7 +182,7 @@ class _Run:
         if stop():
             raise Interrupted(f"stopped on request; the same command with --resume goes on in {state.out}")
         self._check_not_empty()
-        manifest = state.finish(self.source.name)
+        manifest = state.finish(self.source.name, self.digest)
         assert manifest.read == self.read, f"kept and rejected are {manifest.read} of {self.read} items"
         return manifest
 
@@ -183,20 +198,6 @@ class _Run:
                 yield task
             else:
                 self.progress.skipped()
-
-    def _report(self, manifest: Manifest) -> Report:
-        splits = {
-            name: {"samples": split.samples, "bytes": split.bytes, "shards": len(split.shards)}
-            for name, split in manifest.splits.items()
-        }
-        return Report(
-            self.options.modality,
-            self.source.name,
-            self.recognised,
-            str(self.options.out),
-            splits,
-            manifest.rejected,
-        )
 
 
 def _explained(error: OSError, out: Path) -> Exception:

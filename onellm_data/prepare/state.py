@@ -38,6 +38,11 @@ MAX_SPLITS = 64
 _OURS = re.compile(r"[a-z0-9_]+-\d{6,}\.(tar|index\.npy)|\..*\.tmp")
 
 
+def is_ours(name: str) -> bool:
+    """Whether a run writes files of this name: shards, their indexes, temporary files."""
+    return _OURS.fullmatch(name) is not None
+
+
 @dataclass(frozen=True)
 class Request:
     """How a run may go on with what is in its folder."""
@@ -151,7 +156,7 @@ class RunState:
         for shards in self._shards().values():
             known.update(name for shard in shards for name in (shard.name, shard.index_name))
         for path in self.out.iterdir():
-            if _OURS.fullmatch(path.name) and path.name not in known:
+            if is_ours(path.name) and path.name not in known:
                 path.unlink()
 
     def _shards(self) -> dict[str, list[Shard]]:
@@ -171,8 +176,13 @@ class RunState:
         """For a retry: number and line of each reject to read again."""
         return read_rejects(self.memory / "todo.jsonl")
 
-    def finish(self, source: str) -> Manifest:
-        """Commit everything, write rejects and manifest, and forget the run."""
+    def finish(self, source: str, digest: str) -> Manifest:
+        """Commit everything, write rejects and manifest, and forget the run.
+
+        Args:
+            source: The name of the source.
+            digest: Of all its items; a retry keeps that of the first run.
+        """
         for state in self.splits.values():
             state.finish()
         with whole(self.out / REJECTS_NAME) as stream:
@@ -183,7 +193,14 @@ class RunState:
             for commit in state.commits:
                 rejected.update(commit.rejected)
         splits = {name: Split(tuple(shards)) for name, shards in sorted(self._shards().items())}
-        manifest = Manifest((self._identity["modality"],), splits, source, self._identity, rejected)
+        manifest = Manifest(
+            (self._identity["modality"],),
+            splits,
+            source,
+            self._identity,
+            rejected,
+            self.base.digest if self.base else digest,
+        )
         manifest.save(self.out)
         self.forget()
         return manifest

@@ -65,6 +65,7 @@ class Manifest:
         source: The raw layout that it was read from, empty if a program wrote it.
         options: What the run was asked for.
         rejected: Reason → number of items that were left out for it.
+        digest: Of the list of items that the source gave; empty if a program wrote it.
         onellm: The version of onellm that wrote it.
     """
 
@@ -73,6 +74,7 @@ class Manifest:
     source: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
+    digest: str = ""
     onellm: str = ""
 
     @property
@@ -101,6 +103,7 @@ class Manifest:
             "source": self.source,
             "modalities": list(self.modalities),
             "options": dict(self.options),
+            "digest": self.digest,
             "read": self.read,
             "kept": self.kept,
             "rejected": dict(sorted(self.rejected.items())),
@@ -156,6 +159,7 @@ def _build(document: Mapping[str, Any]) -> Manifest:
         document["source"],
         document["options"],
         document["rejected"],
+        document["digest"],
         document["onellm"],
     )
 

@@ -97,6 +97,19 @@ def call(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., tuple[int
 
 
 @pytest.fixture
+def start_onellm(command: tuple[list[str], dict[str, str]]) -> Callable[..., tuple[int, str, str]]:
+    """Run ``onellm`` with other arguments as a process: exit code, stdout, stderr."""
+    arguments, environment = command
+
+    def call(*more: object) -> tuple[int, str, str]:
+        line = [*arguments[: arguments.index("prepare")], *map(str, more)]
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout, done.stderr
+
+    return call
+
+
+@pytest.fixture
 def contents() -> Callable[[Path], dict[str, bytes]]:
     """Every file of a folder, hidden ones too, by name; the result is checked first."""
 
