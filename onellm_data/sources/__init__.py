@@ -42,6 +42,7 @@ _BUILT_IN = {
     "msvd": "onellm_data.sources.msvd:SOURCE",
     "multis": "onellm_data.sources.multis:SOURCE",
     "imu2clip": "onellm_data.sources.imu2clip:SOURCE",
+    "onellm_csv": "onellm_data.sources.onellm_csv:SOURCE",
     "folder": "onellm_data.sources.folder:SOURCE",  # fits many a folder: stays last
 }
 
