@@ -43,6 +43,8 @@ _BUILT_IN = {
     "multis": "onellm_data.sources.multis:SOURCE",
     "imu2clip": "onellm_data.sources.imu2clip:SOURCE",
     "onellm_csv": "onellm_data.sources.onellm_csv:SOURCE",
+    "omnidata": "onellm_data.sources.omnidata:SOURCE",
+    "parallel": "onellm_data.sources.parallel:SOURCE",
     "folder": "onellm_data.sources.folder:SOURCE",  # fits many a folder: stays last
 }
 

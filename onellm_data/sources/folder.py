@@ -44,7 +44,7 @@ def detect(src: Path, modality: str) -> str | None:
         return f"a folder with {table.name}"
     root = os.path.realpath(src)
     suffixes = modalities.get(modality).suffixes
-    for name in islice(_walk(root), _LOOKED_AT):
+    for name in islice(walk(root), _LOOKED_AT):
         if _suffix(name) in suffixes and os.path.exists(_text_beside(root, name)):
             return "a folder with a NAME.txt beside each file"
     return None
@@ -178,7 +178,7 @@ def _item(
 
 def _beside(root: str, modality: str) -> Iterator[Item | Reject]:
     suffixes = modalities.get(modality).suffixes
-    names = in_order(os.fsencode(name) for name in _walk(root) if _is_meant(root, name, suffixes))
+    names = in_order(os.fsencode(name) for name in walk(root) if _is_meant(root, name, suffixes))
     return Counted((_lone_item(root, modality, os.fsdecode(name)) for name in names), names.__length_hint__())
 
 
@@ -197,12 +197,12 @@ def _is_meant(root: str, name: str, suffixes: Sequence[str]) -> bool:
 def _lone_item(root: str, modality: str, name: str) -> Item | Reject:
     try:
         file = inside(root, name)
-        return _item(name, modality, (file,), _read_captions(root, name), None, {})
+        return _item(name, modality, (file,), read_captions(root, name), None, {})
     except SignalError as error:
         return Reject(name, os.path.join(root, name), error.reason, error.detail)
 
 
-def _read_captions(root: str, name: str) -> list[str]:
+def read_captions(root: str, name: str) -> list[str]:
     """The lines of ``NAME.txt`` that are not blank."""
     text_name = os.path.splitext(name)[0] + ".txt"
     if not os.path.lexists(os.path.join(root, text_name)):
@@ -218,7 +218,7 @@ def _read_captions(root: str, name: str) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _walk(root: str) -> Iterator[str]:
+def walk(root: str) -> Iterator[str]:
     """Paths of the files and links below ``root``, relative to it, in no order; hidden names are left out."""
     folders = [""]
     while folders:
@@ -244,7 +244,9 @@ def _text_beside(root: str, name: str) -> str:
 
 SOURCE = Source(
     name="folder",
-    layout="a folder with metadata.csv or .jsonl (file, caption, optional split), or NAME.txt beside each file",
+    layout=(
+        "a folder with metadata.csv or .jsonl (file, caption, optional split), or NAME.txt beside each file"
+    ),
     modalities=None,
     detect=detect,
     items=items,
