@@ -102,6 +102,11 @@ def _flag(offer: Offer) -> click.Option:
     "--resume", is_flag=True, help="Go on with a run that was stopped; starts one if there is none."
 )
 @click.option("--retry-rejects", is_flag=True, help="Read again what a finished run rejected.")
+@click.option(
+    "--in-place",
+    is_flag=True,
+    help="Leave pictures where they are, in files or in tars, and write only where that is.",
+)
 @click.option("--check", is_flag=True, help="Read everything and write nothing.")
 @click.option(
     "--max-reject-rate",

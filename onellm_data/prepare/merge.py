@@ -161,7 +161,7 @@ def _linked(out: Path, split: str, parts: Sequence[_Finished]) -> Iterator[Shard
     number = 0
     for part in parts:
         for shard in part.manifest.splits.get(split, Split()).shards:
-            renamed = replace(shard, name=shard_path(out, split, number).name)
+            renamed = replace(shard, name=shard_path(out, split, number, Path(shard.name).suffix).name)
             size = _size(part.folder / shard.name)
             if size != shard.bytes:
                 raise OnellmError(

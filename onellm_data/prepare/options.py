@@ -12,6 +12,7 @@ from typing import Any
 from onellm_data.errors import UsageError
 from onellm_data.shards.manifest import valid_split
 from onellm_data.shards.writer import ShardSize
+from onellm_data.sources.places import top
 
 DEFAULT_MAX_REJECT_RATE = 0.1
 """One item in ten: more is a sign of a wrong option or a broken download, not of a few bad files."""
@@ -83,6 +84,7 @@ class PrepareOptions:
         resume: Go on with an unfinished run.
         retry_rejects: Read again what was rejected.
         check: Read everything, write nothing.
+        in_place: Leave signals where they are, and write only where that is.
         given: Values of options that the source or the modality declares, by their names.
 
     Raises:
@@ -102,6 +104,7 @@ class PrepareOptions:
     resume: bool = False
     retry_rejects: bool = False
     check: bool = False
+    in_place: bool = False
     given: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -145,6 +148,7 @@ class PrepareOptions:
             "format": source,
             "split": self.split,
             "limit": self.limit,
+            "in_place": top(self.src) if self.in_place else "",
             "part": str(self.part) if self.part else None,
             "samples_per_shard": self.size.samples,
             "shard_size": self.size.bytes,

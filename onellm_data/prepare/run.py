@@ -25,6 +25,7 @@ from onellm_data.prepare.worker import Reading
 from onellm_data.shards.manifest import MANIFEST_NAME, Manifest
 from onellm_data.sources.base import Item, Reject, Source
 from onellm_data.sources.inside import is_inside
+from onellm_data.sources.places import top
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -48,6 +49,11 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Report
     source, recognised = sources.choose(options.format, options.src, options.modality)
     progress.note(f"reading {recognised} (format '{source.name}')")
     chosen = choices.choose(source, modality, options.given)
+    if options.in_place and chosen.read:
+        raise UsageError(
+            f"got --in-place and {', '.join(chosen.read)}: a signal that stays where it is cannot be read "
+            "another way; leave one of them out"
+        )
     run = _Run(options, source, chosen, recognised, progress)
     return run.check() if options.check else run.write()
 
@@ -96,7 +102,8 @@ class _Run:
         self, tasks: Iterable[Task], stop: Callable[[], bool]
     ) -> Generator[tuple[Task, Outcome], None, None]:
         limits = pool.Limits(self.options.workers, self.options.item_timeout)
-        for task, outcome in pool.run(tasks, limits, stop, Reading(self.chosen.read)):
+        root = top(self.options.src) if self.options.in_place else None
+        for task, outcome in pool.run(tasks, limits, stop, Reading(self.chosen.read, root)):
             if isinstance(outcome, Kept):
                 self.progress.kept(len(outcome.run))
             else:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from onellm_data.prepare.tasks import Kept, Outcome, Task, reject_row
 from onellm_data.shards.files import settle, whole
 from onellm_data.shards.manifest import Shard
-from onellm_data.shards.writer import ShardSize, SplitWriter
+from onellm_data.shards.writer import TAR, ShardSize, SplitWriter
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,24 @@ class SplitState:
         split: The split's name.
         size: When a shard is full.
         first_shard: Number of the first shard.
+        suffix: The shards' ending.
     """
 
-    def __init__(self, out: Path, memory: Path, split: str, size: ShardSize, first_shard: int = 0) -> None:
+    def __init__(
+        self,
+        out: Path,
+        memory: Path,
+        split: str,
+        size: ShardSize,
+        first_shard: int = 0,
+        suffix: str = TAR,
+    ) -> None:
         self.split, self._memory = split, memory
         self.commits = _load_commits(memory, split)
         self._rejects_path = memory / f"{split}.rejects.open"
         self._checkpoint_path = memory / f"{split}.checkpoint.json"
         number = first_shard + sum(commit.shard is not None for commit in self.commits)
-        self.writer = SplitWriter(out, split, size, number)
+        self.writer = SplitWriter(out, split, size, number, suffix)
         checkpoint = self._load_checkpoint()
         if checkpoint and checkpoint["lengths"]:
             self.writer.restore(checkpoint["lengths"])

@@ -27,15 +27,16 @@ from typing import Any
 from onellm_data.errors import UsageError
 from onellm_data.prepare.lock import LOCK_NAME
 from onellm_data.prepare.splits import SplitState, committed_splits, read_rejects
+from onellm_data.shards import in_place
 from onellm_data.shards.files import settle_folder, whole
 from onellm_data.shards.manifest import MANIFEST_NAME, REJECTS_NAME, Manifest, Shard, Split, parse
 from onellm_data.shards.reader import load_manifest
-from onellm_data.shards.writer import ShardSize
+from onellm_data.shards.writer import TAR, ShardSize
 
 MEMORY_NAME = ".prepare"
 MAX_SPLITS = 64
 
-_OURS = re.compile(r"[a-z0-9_]+-\d{6,}\.(tar|index\.npy)|\..*\.tmp")
+_OURS = re.compile(r"[a-z0-9_]+-\d{6,}\.(tar|jsonl|index\.npy)|\..*\.tmp")
 
 
 def is_ours(name: str) -> bool:
@@ -135,9 +136,9 @@ class RunState:
         settle_folder(self.out)
 
     def _open(self, split: str) -> SplitState:
-        if self.base is None or split not in self.base.splits:
-            return SplitState(self.out, self.memory, split, self._size)
-        return SplitState(self.out, self.memory, split, self._size, len(self.base.splits[split].shards))
+        before = self.base.splits[split].shards if self.base and split in self.base.splits else ()
+        suffix = in_place.SUFFIX if self._identity["in_place"] else TAR
+        return SplitState(self.out, self.memory, split, self._size, len(before), suffix)
 
     def split(self, name: str) -> SplitState:
         """The state of a split; a new one if the source has not named it before."""
@@ -200,6 +201,7 @@ class RunState:
             self._identity,
             rejected,
             self.base.digest if self.base else digest,
+            self._identity["in_place"],
         )
         manifest.save(self.out)
         self.forget()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import parent_process
@@ -17,9 +18,9 @@ from onellm_data.errors import MissingExtra, OnellmError, SignalError
 from onellm_data.modalities.base import Modality
 from onellm_data.prepare.tasks import Kept, Outcome, Rejected, Task
 from onellm_data.records import Record
-from onellm_data.shards import codec
-from onellm_data.sources.base import Item, Reject, SignalReader
-from onellm_data.sources.inside import UNREADABLE
+from onellm_data.shards import codec, in_place
+from onellm_data.sources.base import Item, Place, Reject, SignalReader
+from onellm_data.sources.inside import UNREADABLE, is_inside
 
 READY = "ready"
 """What a worker says first."""
@@ -30,6 +31,7 @@ MAX_KEPT_FILE = 64 << 20
 WRONG_SUFFIX = "unsupported file ending"
 CANNOT_STORE = "cannot be stored"
 UNEXPECTED = "unexpected error"
+CANNOT_STAY = "cannot stay in place"
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,11 @@ class Reading:
 
     Attributes:
         options: Keyword arguments of ``Modality.read``; only those that somebody gave.
+        in_place: Signals stay in this folder, and records say where; None if records hold them.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
+    in_place: str | None = None
 
 
 def main(connection: Connection, reading: Reading) -> None:
@@ -88,10 +92,13 @@ def process(task: Task, reading: Reading = Reading()) -> Outcome | MissingExtra:
 
 
 def _run(index: int, item: Item, reading: Reading) -> bytes:
-    stored = {name: _stored(modalities.get(name), files, reading) for name, files in item.files.items()}
     key = codec.key_of(index, item.name)
     text = Record(key, {}, item.captions, item.conversations, item.meta).text()
-    return codec.pack(key, stored, text)
+    signals = [(name, modalities.get(name), files) for name, files in item.files.items()]
+    if reading.in_place is not None:
+        root = reading.in_place
+        return in_place.pack(key, {name: _pointer(root, one, files) for name, one, files in signals}, text)
+    return codec.pack(key, {name: _stored(one, files, reading) for name, one, files in signals}, text)
 
 
 def _stored(modality: Modality, files: tuple[Path, ...] | SignalReader, reading: Reading) -> dict[str, bytes]:
@@ -101,16 +108,36 @@ def _stored(modality: Modality, files: tuple[Path, ...] | SignalReader, reading:
     return modality.store(files.read())
 
 
+def _pointer(root: str, modality: Modality, files: tuple[Path, ...] | SignalReader) -> in_place.Pointer:
+    """Where a signal is that can be read again from its bytes alone; it is read once, to check it."""
+    if isinstance(files, tuple):
+        _check_suffixes(modality, files)
+        modality.read(files)
+        place: Place | None = Place(files[0], 0, files[0].stat().st_size) if len(files) == 1 else None
+    else:
+        files.read()
+        place = getattr(files, "place", None)
+    if place is None:
+        raise SignalError(CANNOT_STAY, "its bytes do not lie together in one file")
+    if not is_inside(root, os.path.abspath(place.file)):
+        raise SignalError(CANNOT_STAY, f"{place.file} is not in {root}")
+    if place.size > MAX_KEPT_FILE:
+        raise SignalError(CANNOT_STAY, f"got {place.size} bytes, expected at most {MAX_KEPT_FILE}")
+    data = place.read()
+    ending = modality.keep(data) if isinstance(files, tuple) and modality.keep else place.ending
+    if ending is None:
+        raise SignalError(CANNOT_STAY, f"its bytes are not in the form that shards hold {modality.name} in")
+    return in_place.Pointer(
+        os.path.relpath(place.file, root), place.offset, place.size, ending, zlib.crc32(data)
+    )
+
+
 def _stored_files(modality: Modality, paths: Sequence[Path], reading: Reading) -> dict[str, bytes]:
     """The shard members of a signal in files: the file itself if it is canonical already.
 
     With options it is read another way, so that the file itself is not what was asked for.
     """
-    for path in paths:
-        if path.suffix.lower() not in modality.suffixes:
-            raise SignalError(
-                WRONG_SUFFIX, f"got '{path.suffix}', expected one of {', '.join(modality.suffixes)}"
-            )
+    _check_suffixes(modality, paths)
     read = modality.read(paths, **reading.options)
     if reading.options or modality.keep is None or len(paths) > 1:
         return modality.store(read)
@@ -120,3 +147,11 @@ def _stored_files(modality: Modality, paths: Sequence[Path], reading: Reading) -
         if ending is not None:
             return {ending: data}
     return modality.store(read)
+
+
+def _check_suffixes(modality: Modality, paths: Sequence[Path]) -> None:
+    for path in paths:
+        if path.suffix.lower() not in modality.suffixes:
+            raise SignalError(
+                WRONG_SUFFIX, f"got '{path.suffix}', expected one of {', '.join(modality.suffixes)}"
+            )

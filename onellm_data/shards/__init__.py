@@ -5,6 +5,7 @@ file       holds
 =========  ==========================================================
 tar        tar members as bytes, there and back
 codec      a record as a run of tar members, there and back
+in_place   a record as a line that says where its signals are
 manifest   what ``manifest.json`` says
 storage    byte ranges of local or remote files
 files      writing a file so that it is there whole or not at all

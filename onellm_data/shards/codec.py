@@ -65,7 +65,11 @@ def decode(run: bytes) -> Record:
     Raises:
         OnellmError: The run does not hold exactly one record.
     """
-    key, stored, text = unpack(run)
+    return loaded(*unpack(run))
+
+
+def loaded(key: str, stored: Mapping[str, Mapping[str, bytes]], text: Mapping[str, Any]) -> Record:
+    """The record of what ``unpack`` gives: signals in canonical form."""
     signals = {name: modalities.get(name).load(parts) for name, parts in stored.items()}
     turns = tuple(Turn(turn["role"], turn["text"]) for turn in text["conversations"])
     return Record(key, signals, tuple(text["captions"]), turns, text["meta"])

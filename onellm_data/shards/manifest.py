@@ -20,12 +20,19 @@ MAX_MANIFEST_BYTES = 1 << 28
 """Enough for a million shards."""
 
 _SPLIT = re.compile(r"[a-z0-9][a-z0-9_]{0,31}")
-_SHARD = re.compile(r"[a-z0-9][a-z0-9_]{0,31}-\d{6,}\.tar")
+_SHARD = re.compile(r"[a-z0-9][a-z0-9_]{0,31}-\d{6,}\.(tar|jsonl)")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One tar of a split: its name in the folder, its records, its size and SHA-256."""
+    """One tar of a split, or one list of places if signals stay where they are.
+
+    Attributes:
+        name: Its name in the folder.
+        samples: Its records.
+        bytes: Its size.
+        sha256: Its checksum.
+    """
 
     name: str
     samples: int
@@ -35,7 +42,7 @@ class Shard:
     @property
     def index_name(self) -> str:
         """The name of its offset index."""
-        return self.name.removesuffix(".tar") + ".index.npy"
+        return self.name.rpartition(".")[0] + ".index.npy"
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ class Manifest:
         options: What the run was asked for.
         rejected: Reason → number of items that were left out for it.
         digest: Of the list of items that the source gave; empty if a program wrote it.
+        root: The folder of the raw data, if signals stay in it; else empty, they are in the shards.
         onellm: The version of onellm that wrote it.
     """
 
@@ -75,6 +83,7 @@ class Manifest:
     options: Mapping[str, Any] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
     digest: str = ""
+    root: str = ""
     onellm: str = ""
 
     @property
@@ -104,6 +113,7 @@ class Manifest:
             "modalities": list(self.modalities),
             "options": dict(self.options),
             "digest": self.digest,
+            "root": self.root,
             "read": self.read,
             "kept": self.kept,
             "rejected": dict(sorted(self.rejected.items())),
@@ -160,6 +170,7 @@ def _build(document: Mapping[str, Any]) -> Manifest:
         document["options"],
         document["rejected"],
         document["digest"],
+        document["root"],
         document["onellm"],
     )
 

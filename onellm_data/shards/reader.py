@@ -6,12 +6,13 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from onellm_data.errors import OnellmError, UsageError, unknown
 from onellm_data.records import Record
-from onellm_data.shards import codec, tar
+from onellm_data.shards import codec, in_place, tar
 from onellm_data.shards.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, Shard, parse
 from onellm_data.shards.storage import Storage, open_storage
 
@@ -37,6 +38,16 @@ def load_manifest(path: str | Path, storage: Storage | None = None) -> Manifest:
     return parse(data, where)
 
 
+def _raw_data(path: str | Path, root: str) -> Storage:
+    try:
+        return open_storage(root)
+    except UsageError as error:
+        raise UsageError(
+            f"the signals of {path} were left in {root}, and there is no such folder here; bring it back, or "
+            "set 'root' in manifest.json to where it is now"
+        ) from error
+
+
 class ShardReader:
     """The records of one split of a prepared folder, by number, each read as one byte range.
 
@@ -57,6 +68,7 @@ class ShardReader:
         if split not in self.manifest.splits:
             raise unknown(f"split of {path}", split, self.manifest.splits)
         self._shards = self.manifest.splits[split].shards
+        self._raw = _raw_data(path, self.manifest.root) if self.manifest.root else None
         self._ends = list(accumulate(shard.samples for shard in self._shards))
 
     def __reduce__(self) -> tuple[type[ShardReader], tuple[str | Path, str]]:
@@ -81,21 +93,31 @@ class ShardReader:
             UsageError: Its modality is not installed here.
             OnellmError: The shard or its index is damaged.
         """
-        run = self.run(index)
         try:
-            return codec.decode(run)
+            return codec.loaded(*self.unpacked(index))
         except UsageError:
             raise
         except OnellmError as error:
             raise self._damaged(index, str(error)) from error
 
+    def unpacked(self, index: int) -> tuple[str, dict[str, dict[str, bytes]], dict[str, Any]]:
+        """Key, stored signals (modality → ending → bytes) and text of record number ``index``."""
+        run = self.run(index)
+        if self._raw is None:
+            return codec.unpack(run)
+        key, pointers, text = in_place.unpack(run)
+        stored = {name: {pointer.ending: pointer.read(self._raw)} for name, pointer in pointers.items()}
+        return key, stored, text
+
     def run(self, index: int) -> bytes:
-        """The tar members of record number ``index``, as they lie in the shard."""
+        """The bytes of record number ``index`` as they lie in the shard: tar members, or one line."""
         shard, offset, length = self._locate(index)
         return self._read(index, shard, offset, length)
 
     def keys(self, index: int) -> str:
-        """The key of record number ``index``; reads one tar header."""
+        """The key of record number ``index``; reads one tar header, or one line."""
+        if self._raw is not None:
+            return in_place.unpack(self.run(index))[0]
         shard, offset, _ = self._locate(index)
         block = self._read(index, shard, offset, tar.HEADER_BYTES)
         return tar.name_of(block).partition(".")[0]

@@ -6,7 +6,6 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from onellm_data.shards import codec
 from onellm_data.shards.reader import ShardReader, load_manifest
 
 Unpacked = tuple[str, dict[str, dict[str, bytes]], dict[str, Any]]
@@ -44,7 +43,7 @@ def summarise(path: str | Path) -> dict[str, Any]:
 
 def _sample(reader: ShardReader) -> list[Unpacked]:
     step = max(1, len(reader) // SAMPLED)
-    return [codec.unpack(reader.run(index)) for index in range(0, len(reader), step)]
+    return [reader.unpacked(index) for index in range(0, len(reader), step)]
 
 
 def _split(reader: ShardReader, sample: list[Unpacked]) -> dict[str, Any]:

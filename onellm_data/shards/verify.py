@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from onellm_data.errors import OnellmError
-from onellm_data.shards import codec, tar
+from onellm_data.shards import tar
 from onellm_data.shards.manifest import Shard
 from onellm_data.shards.reader import ShardReader, load_manifest
 
@@ -49,11 +49,11 @@ def _check_records(reader: ShardReader) -> int:
     """Every record of a split is one whole run, and the runs fill the shards."""
     size = 0
     for index in range(len(reader)):
-        run = reader.run(index)
-        codec.unpack(run)
-        size += len(run)
+        reader.unpacked(index)
+        size += len(reader.run(index))
     split = reader.manifest.splits[reader.split]
-    expected = split.bytes - len(tar.END) * len(split.shards)
+    ends = 0 if reader.manifest.root else len(tar.END) * len(split.shards)
+    expected = split.bytes - ends
     if size != expected:
         raise OnellmError(f"the indexes of {reader.path} ({reader.split}) cover {size} of {expected} bytes")
     return len(reader)

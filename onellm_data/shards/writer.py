@@ -20,6 +20,8 @@ from onellm_data.shards.manifest import MANIFEST_NAME, Manifest, Shard, Split, v
 
 _CHUNK = 1 << 20
 
+TAR = ".tar"
+
 
 @dataclass(frozen=True)
 class ShardSize:
@@ -29,16 +31,16 @@ class ShardSize:
     bytes: int = 512 << 20
 
 
-def shard_path(folder: Path, split: str, number: int) -> Path:
+def shard_path(folder: Path, split: str, number: int, suffix: str = TAR) -> Path:
     """The name of a split's shard number ``number``."""
-    return folder / f"{split}-{number:06d}.tar"
+    return folder / f"{split}-{number:06d}{suffix}"
 
 
 class OpenShard:
-    """One tar that is being written, under a temporary name.
+    """One shard that is being written, under a temporary name.
 
     Args:
-        path: The tar's final name.
+        path: The shard's final name.
         lengths: Bytes of each record that an interrupted run left in it; what follows them is cut off.
     """
 
@@ -61,7 +63,7 @@ class OpenShard:
         self._file.truncate()
 
     def append(self, run: bytes) -> None:
-        """Add one record's tar members."""
+        """Add one record's bytes."""
         self._write(run)
         self.lengths.append(len(run))
 
@@ -77,8 +79,9 @@ class OpenShard:
         return self.lengths
 
     def close(self) -> Shard:
-        """Finish the tar and its index and give both their names, the index first."""
-        self._write(tar.END)
+        """Finish the shard and its index and give both their names, the index first."""
+        if self.path.suffix == TAR:
+            self._write(tar.END)
         settle(self._file)
         self._file.close()
         shard = Shard(self.path.name, len(self.lengths), self.bytes, self._hash.hexdigest())
@@ -108,17 +111,21 @@ class SplitWriter:
         split: The split's name.
         size: When a shard is full.
         number: Number of the first shard.
+        suffix: The shards' ending.
     """
 
-    def __init__(self, folder: Path, split: str, size: ShardSize, number: int = 0) -> None:
+    def __init__(self, folder: Path, split: str, size: ShardSize, number: int = 0, suffix: str = TAR) -> None:
         self._folder, self._split, self._size = folder, split, size
-        self._number = number
+        self._number, self._suffix = number, suffix
         self._shard: OpenShard | None = None
 
     @property
     def temporary(self) -> Path:
         """Where the open shard is, or the next one will be, until it is finished."""
-        return temporary(shard_path(self._folder, self._split, self._number))
+        return temporary(self._path())
+
+    def _path(self) -> Path:
+        return shard_path(self._folder, self._split, self._number, self._suffix)
 
     @property
     def is_open(self) -> bool:
@@ -126,9 +133,9 @@ class SplitWriter:
         return self._shard is not None
 
     def append(self, run: bytes) -> Shard | None:
-        """Add one record's tar members; the shard, if that filled it."""
+        """Add one record's bytes; the shard, if that filled it."""
         if self._shard is None:
-            self._shard = OpenShard(shard_path(self._folder, self._split, self._number))
+            self._shard = OpenShard(self._path())
         self._shard.append(run)
         full = len(self._shard.lengths) >= self._size.samples or self._shard.bytes >= self._size.bytes
         return self.close() if full else None
@@ -152,7 +159,7 @@ class SplitWriter:
 
     def restore(self, lengths: Sequence[int]) -> None:
         """Go on with the open shard that ``suspend`` left, or an unfinished run after it."""
-        self._shard = OpenShard(shard_path(self._folder, self._split, self._number), lengths)
+        self._shard = OpenShard(self._path(), lengths)
 
     def discard(self) -> None:
         """Throw the open shard away."""

@@ -12,6 +12,26 @@ from onellm_data.options import Option
 from onellm_data.records import Turn
 
 
+@dataclass(frozen=True)
+class Place:
+    """Bytes of a file that its modality's ``load`` takes for a signal, under ``ending``.
+
+    A ``SignalReader`` whose signal lies so has it as its attribute ``place``: ``onellm prepare
+    --in-place`` leaves such a signal where it is.
+    """
+
+    file: Path
+    offset: int
+    size: int
+    ending: str | None = None
+
+    def read(self) -> bytes:
+        """The bytes."""
+        with self.file.open("rb") as stream:
+            stream.seek(self.offset)
+            return stream.read(self.size)
+
+
 class SignalReader(Protocol):
     """Reads a signal that is not whole files of its own: a window, a row of an array, an archive's member.
 

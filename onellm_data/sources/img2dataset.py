@@ -21,7 +21,7 @@ from onellm_data.modalities.base import Signal
 from onellm_data.modalities.decoding import TOO_LARGE, UNREADABLE, check_not_empty, decoding
 from onellm_data.modalities.pictures import MAX_FILE_BYTES
 from onellm_data.options import Option
-from onellm_data.sources.base import Item, Reject, Source
+from onellm_data.sources.base import Item, Place, Reject, Source
 from onellm_data.sources.folder import NO_CAPTION, NOT_UTF8
 from onellm_data.sources.inside import inside
 from onellm_data.sources.ordering import Counted
@@ -115,6 +115,11 @@ class TarPicture:
         """The tar and the member."""
         return f"{self.tar}:{self.name}"
 
+    @property
+    def place(self) -> Place:
+        """Where its bytes are."""
+        return Place(self.tar, self.offset, self.size, "picture")
+
     def read(self) -> Signal:
         """The picture, as its modality has it in shards.
 
@@ -124,10 +129,7 @@ class TarPicture:
         with decoding(self.where, "a picture"):
             if self.size > MAX_FILE_BYTES:
                 raise SignalError(TOO_LARGE, f"{self.size} bytes, at most {MAX_FILE_BYTES} are read")
-            with self.tar.open("rb") as stream:
-                stream.seek(self.offset)
-                data = stream.read(self.size)
-            return modalities.get(self.modality).load({"picture": data})
+            return modalities.get(self.modality).load({"picture": self.place.read()})
 
 
 def detect(src: Path, modality: str) -> str | None:
