@@ -29,25 +29,37 @@ from onellm_data.modalities.decoding import (
     read_array,
 )
 from onellm_data.modalities.tokenizer_specs import LinearSpec
+from onellm_data.options import Option
 
 if TYPE_CHECKING:
     from PIL import Image
 
 NSD_VOXELS = 15_724
 MAX_REPEATS = 64
+RESPONSES, UNIQUES = ".nsdgeneral.npy", ".num_uniques.npy"
+
+MASK = Option("mask", "A NIfTI volume; of volumes, the voxels where it is above 0 are read.")
+AVERAGE = Option(
+    "fmri_average",
+    "Which repeats are averaged: the distinct ones, or all rows, copies that fill up too, as OneLLM did.",
+    "unique",
+    ("unique", "all"),
+)
 CONSTANT = "constant signal"
 DRAWN_COLUMNS, DRAWN_VOXEL = 160, 3
 DRAWN_LIMIT = 2.5
 """Z-scores that get the full colour."""
 
 
-def read(paths: Sequence[Path], mask: Path | None = None) -> np.ndarray:
+def read(paths: Sequence[Path], mask: Path | str | None = None, fmri_average: str = "unique") -> np.ndarray:
     """Read the responses to one stimulus.
 
     Args:
         paths: The one file: ``.npy`` or ``.npz`` with ``[V]`` or repeats ``[R, V]``; ``.h5`` with one
             such data set; ``.nii`` or ``.nii.gz`` with a volume ``[X, Y, Z]`` or repeats ``[X, Y, Z, R]``.
         mask: A NIfTI volume; voxels above 0 are taken.  Without it a volume gives all its voxels.
+        fmri_average: ``unique`` leaves out rows that only fill up, where a file ``NAME.num_uniques.npy``
+            beside ``NAME.nsdgeneral.npy`` says how many do not; ``all`` averages every row.
 
     Returns:
         float32 ``[V]``, the mean over repeats; voxels of a volume in C order of ``[X, Y, Z]``.
@@ -60,10 +72,26 @@ def read(paths: Sequence[Path], mask: Path | None = None) -> np.ndarray:
         check_not_empty(path)
         name = path.name.lower()
         if name.endswith((".nii", ".nii.gz")):
-            return canonical(_masked(read_volume(path), mask))
+            return canonical(_masked(read_volume(path), None if mask is None else Path(mask)))
         if name.endswith((".h5", ".hdf5")):
             return canonical(_read_hdf5(path))
-        return canonical(read_array(path))
+        responses = read_array(path)
+        return canonical(responses[: _distinct(path, responses)] if fmri_average == "unique" else responses)
+
+
+def _distinct(path: Path, responses: np.ndarray) -> int | None:
+    """How many rows are distinct repeats, if a file of MindEye's tars beside this one says it."""
+    beside = path.with_name(path.name.partition(".")[0] + UNIQUES)
+    if responses.ndim != 2 or not path.name.endswith(RESPONSES) or not beside.exists():
+        return None
+    number = read_array(beside)
+    if (
+        number.size != 1
+        or number.dtype.kind not in "iu"
+        or not 1 <= int(number.reshape(())) <= len(responses)
+    ):
+        raise SignalError(WRONG_SHAPE, f"{beside.name} holds {number!r:.80}; expected 1 to {len(responses)}")
+    return int(number.reshape(()))
 
 
 def canonical(responses: np.ndarray) -> np.ndarray:
@@ -214,4 +242,5 @@ MODALITY = Modality(
     store=store,
     load=load,
     draw=draw,
+    read_options=(MASK, AVERAGE),
 )

@@ -30,12 +30,15 @@ from onellm_data.modalities.decoding import (
 from onellm_data.modalities.imu_table import CHANNELS, STANDARD_GRAVITY, read_table
 from onellm_data.modalities.resampling import resample
 from onellm_data.modalities.tokenizer_specs import Conv1dSpec
+from onellm_data.options import Option
 
 if TYPE_CHECKING:
     from PIL import Image
 
 RATE = 200
 """Hertz of the canonical signal."""
+
+READ_RATE = Option("rate", "Hertz of motion files that have no times.", 0.0)
 
 MAX_SECONDS = 600.0
 MIN_SAMPLES = 10
@@ -52,12 +55,12 @@ GAP = "gap in time"
 NO_RATE = "unknown rate"
 
 
-def read(paths: Sequence[Path], rate: float | None = None) -> np.ndarray:
+def read(paths: Sequence[Path], rate: float = 0.0) -> np.ndarray:
     """Read a motion table (see ``imu_table``) or a ``.npy`` array ``[6, N]``.
 
     Args:
         paths: The one file.
-        rate: Hertz of a file that does not say it; a ``.npy`` file without it holds 200 Hz.
+        rate: Hertz of a file that has no times; 0 if the file says it, or is a ``.npy`` file of 200 Hz.
 
     Returns:
         float32 ``[6, N]`` at 200 Hz, channels as ``CHANNELS``, m/s² and rad/s.
@@ -72,7 +75,7 @@ def read(paths: Sequence[Path], rate: float | None = None) -> np.ndarray:
         table = read_table(path)
         if table.seconds is not None:
             return timed(table.values, table.seconds)
-        if rate is None and table.rate is None:
+        if not rate and table.rate is None:
             raise SignalError(
                 NO_RATE,
                 "no time column and no rate; add a column timestamp_ms or timestamp_s, "
@@ -247,4 +250,5 @@ MODALITY = Modality(
     store=store,
     load=load,
     draw=draw,
+    read_options=(READ_RATE,),
 )

@@ -20,7 +20,6 @@ import numpy as np
 from onellm_data.errors import SignalError, UsageError
 from onellm_data.modalities import fmri
 from onellm_data.modalities.decoding import TOO_LARGE, WRONG_SHAPE, decoding, from_npy_bytes
-from onellm_data.options import Option
 from onellm_data.sources import nsd_captions
 from onellm_data.sources.base import Item, Reject, Source
 from onellm_data.sources.inside import inside
@@ -33,13 +32,6 @@ MAX_RESPONSES = 16 << 20
 MAX_NUMBER = 4096
 INCOMPLETE = "incomplete sample"
 WRONG_NUMBER = "wrong number"
-
-AVERAGE = Option(
-    "fmri_average",
-    "Which repeats are averaged: the distinct ones, or all rows, copies too, as OneLLM did.",
-    "unique",
-    ("unique", "all"),
-)
 
 _TAR = re.compile(r"(train|val|test)_(subj\d\d)_(\d+)\.tar")
 _FOLDERS = ("", "train", "val", "test")
@@ -117,7 +109,7 @@ def detect(src: Path, modality: str) -> str | None:
 def items(
     src: Path,
     modality: str,
-    fmri_average: str = AVERAGE.default,
+    fmri_average: str = fmri.AVERAGE.default,
     subject: str | None = None,
     coco: str | None = None,
 ) -> Iterator[Item | Reject]:
@@ -192,5 +184,5 @@ SOURCE = Source(
     modalities=("fmri",),
     detect=detect,
     items=items,
-    options=(AVERAGE, nsd_captions.SUBJECT, nsd_captions.COCO),
+    options=(fmri.AVERAGE, nsd_captions.SUBJECT, nsd_captions.COCO),
 )

@@ -135,3 +135,21 @@ def test_any_responses_survive_the_shard(voxels, repeats, seed):
     assert (again == signal).all()
     assert np.allclose(again, array.mean(axis=0), atol=1e-6)
     assert fmri.to_input(again, {"voxels": voxels}).shape == (1, voxels)
+
+
+@pytest.mark.parametrize("uniques", [1, 2, 3])
+def test_rows_that_fill_up_have_no_part_in_the_mean(tmp_path, uniques):
+    rows = np.random.default_rng(0).standard_normal((3, 7))
+    np.save(tmp_path / "sample7.nsdgeneral.npy", rows)
+    np.save(tmp_path / "sample7.num_uniques.npy", np.array([uniques]))
+    paths = (tmp_path / "sample7.nsdgeneral.npy",)
+    np.testing.assert_allclose(fmri.read(paths), rows[:uniques].mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(fmri.read(paths, fmri_average="all"), rows.mean(axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("number", [0, 4, 1.5])
+def test_a_number_of_repeats_that_cannot_be(tmp_path, number):
+    np.save(tmp_path / "a.nsdgeneral.npy", np.eye(3))
+    np.save(tmp_path / "a.num_uniques.npy", np.array([number]))
+    with pytest.raises(SignalError, match=r"a.num_uniques.npy holds .*; expected 1 to 3"):
+        fmri.read((tmp_path / "a.nsdgeneral.npy",))
