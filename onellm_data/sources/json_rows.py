@@ -29,8 +29,8 @@ MAX_START = 1 << 20
 
 _MAX_KEY = 1 << 12
 _BOM = b"\xef\xbb\xbf"
-_OUTSIDE = re.compile(rb'"[^"\\]*"|[][{},"]')  # a whole simple string at once: most are
-_INSIDE = re.compile(rb'["\\]')
+_OUTSIDE = re.compile(rb'[^][{},"]*(?:"[^"\\]*"[^][{},"]*)*([][{},"])')  # goes over simple strings: most are
+_INSIDE = re.compile(rb'[^"\\]*(["\\])')
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 _Pieces = Iterator[tuple[bytes, bytes]]
@@ -79,14 +79,14 @@ def _pieces(stream: BinaryIO, limit: int | None = None) -> _Pieces:
         read += CHUNK
         start, at = 0, int(escaped)
         escaped = False
-        while match := (_INSIDE if quoted else _OUTSIDE).search(chunk, at):
-            mark, at = match.group(), match.end()
+        while match := (_INSIDE if quoted else _OUTSIDE).match(chunk, at):
+            mark, at = match[1], match.end()
             if mark == b'"':
                 quoted = not quoted
             elif mark == b"\\":
                 escaped = at == len(chunk)
                 at += 1
-            elif len(mark) == 1:
+            else:
                 yield chunk[start:at], mark
                 start = at
         yield chunk[start:], b""

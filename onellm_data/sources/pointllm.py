@@ -56,7 +56,8 @@ def _is_table(path: Path) -> bool:
     if path.suffix != ".json":
         return False
     row = json_rows.first(path) or {}
-    return isinstance(row.get("object_id"), str) and isinstance(row.get("conversations"), list)
+    is_row = isinstance(row.get("object_id"), str) and isinstance(row.get("conversations"), list)
+    return is_row and "image" not in row  # OneLLM's own files name the cloud there
 
 
 def _item(root: str, folders: list[str], modality: str, split: str, row: Mapping[str, Any]) -> Item:
