@@ -200,9 +200,10 @@ def _tell(report: Report, as_json: bool, max_reject_rate: float) -> None:
 def _list(modality: str | None, as_json: bool) -> None:
     """Print the layouts of each modality, or of one, with the options that they have."""
     from onellm_data import modalities, sources
+    from onellm_data.prepare.choices import read_options
 
     rows = [
-        (name, source, [*source.options, *modalities.get(name).read_options])
+        (name, source, [*source.options, *read_options(source, modalities.get(name))])
         for name in ([modality] if modality else modalities.names())
         for source in sources.of(modalities.get(name).name)
     ]

@@ -53,6 +53,11 @@ def _declared() -> Iterator[tuple[str, Option]]:
         yield from ((name, option) for option in sources.get(name).options)
 
 
+def read_options(source: Source, modality: Modality) -> tuple[Option, ...]:
+    """The modality's options that mean something for this layout: none if it reads no whole files."""
+    return modality.read_options if source.names_files else ()
+
+
 def choose(source: Source, modality: Modality, given: Mapping[str, Any]) -> Choices:
     """Sort what was given into what the source and what the modality takes.
 
@@ -64,7 +69,8 @@ def choose(source: Source, modality: Modality, given: Mapping[str, Any]) -> Choi
     Raises:
         UsageError: Neither has such an option, or it has no such value.
     """
-    taken = [*source.options, *modality.read_options]
+    of_reading = read_options(source, modality)
+    taken = [*source.options, *of_reading]
     for name in given:
         if name not in {option.name for option in taken}:
             raise _not_here(name, source, modality)
@@ -73,7 +79,7 @@ def choose(source: Source, modality: Modality, given: Mapping[str, Any]) -> Choi
             _check(option, given[option.name])
     return Choices(
         {option.name: given[option.name] for option in source.options if option.name in given},
-        {option.name: given[option.name] for option in modality.read_options if option.name in given},
+        {option.name: given[option.name] for option in of_reading if option.name in given},
         {option.name: given.get(option.name, option.default) for option in taken},
     )
 

@@ -151,7 +151,7 @@ def _stored_files(modality: Modality, paths: Sequence[Path], reading: Reading) -
 
 def _check_suffixes(modality: Modality, paths: Sequence[Path]) -> None:
     for path in paths:
-        if path.suffix.lower() not in modality.suffixes:
+        if not path.name.lower().endswith(modality.suffixes):  # ".nii.gz" is one, too
             raise SignalError(
                 WRONG_SUFFIX, f"got '{path.suffix}', expected one of {', '.join(modality.suffixes)}"
             )

@@ -105,6 +105,8 @@ class Source:
             as they are asked for. The iterator may tell its length (``operator.length_hint``).
             Takes ``options`` as keyword arguments.
         options: What the layout leaves open; flags of ``onellm prepare``.
+        names_files: Whether items name whole files, which the modality reads with its ``read_options``;
+            False if each comes with what reads it.
     """
 
     name: str
@@ -113,3 +115,4 @@ class Source:
     detect: Callable[[Path, str], str | None]
     items: Callable[..., Iterator[Item | Reject]]
     options: tuple[Option, ...] = ()
+    names_files: bool = True

@@ -243,4 +243,5 @@ SOURCE = Source(
     detect=detect,
     items=items,
     options=(WINDOW,),
+    names_files=False,
 )

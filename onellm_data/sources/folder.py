@@ -45,7 +45,7 @@ def detect(src: Path, modality: str) -> str | None:
     root = os.path.realpath(src)
     suffixes = modalities.get(modality).suffixes
     for name in islice(walk(root), _LOOKED_AT):
-        if _suffix(name) in suffixes and os.path.exists(_text_beside(root, name)):
+        if _stem_and_suffix(name)[1] in suffixes and os.path.exists(_text_beside(root, name)):
             return "a folder with a NAME.txt beside each file"
     return None
 
@@ -184,7 +184,7 @@ def _beside(root: str, modality: str) -> Iterator[Item | Reject]:
 
 def _is_meant(root: str, name: str, suffixes: Sequence[str]) -> bool:
     """Whether a file is data: by its ending, or because somebody wrote a text about it."""
-    suffix = _suffix(name)
+    suffix = _stem_and_suffix(name)[1]
     if suffix == ".txt":
         return False
     path = os.path.join(root, name)
@@ -204,7 +204,7 @@ def _lone_item(root: str, modality: str, name: str) -> Item | Reject:
 
 def read_captions(root: str, name: str) -> list[str]:
     """The lines of ``NAME.txt`` that are not blank."""
-    text_name = os.path.splitext(name)[0] + ".txt"
+    text_name = _stem_and_suffix(name)[0] + ".txt"
     if not os.path.lexists(os.path.join(root, text_name)):
         raise SignalError(NO_CAPTION, f"there is no {text_name} beside it")
     with inside(root, text_name).open("rb") as stream:
@@ -234,12 +234,17 @@ def walk(root: str) -> Iterator[str]:
                     yield name
 
 
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
+def _stem_and_suffix(name: str) -> tuple[str, str]:
+    """A name without its ending, and the ending in lower case; that of a packed file is ``.nii.gz``."""
+    stem, suffix = os.path.splitext(name)
+    if suffix.lower() == ".gz":
+        stem, inner = os.path.splitext(stem)
+        suffix = inner + suffix
+    return stem, suffix.lower()
 
 
 def _text_beside(root: str, name: str) -> str:
-    return os.path.splitext(os.path.join(root, name))[0] + ".txt"
+    return os.path.join(root, _stem_and_suffix(name)[0] + ".txt")
 
 
 SOURCE = Source(

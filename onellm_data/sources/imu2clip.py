@@ -125,4 +125,5 @@ SOURCE = Source(
     modalities=("imu",),
     detect=detect,
     items=items,
+    names_files=False,
 )

@@ -205,4 +205,5 @@ SOURCE = Source(
     detect=detect,
     items=items,
     options=(nsd_captions.SUBJECT, BETAS, ROI, SPACE, nsd_captions.COCO),
+    names_files=False,
 )

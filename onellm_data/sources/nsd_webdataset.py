@@ -185,4 +185,5 @@ SOURCE = Source(
     detect=detect,
     items=items,
     options=(fmri.AVERAGE, nsd_captions.SUBJECT, nsd_captions.COCO),
+    names_files=False,
 )

@@ -188,4 +188,5 @@ SOURCE = Source(
     detect=detect,
     items=items,
     options=(DEPTH, scenes.CAPTION, scenes.CLASSES),
+    names_files=False,
 )

@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 from onellm_data.errors import SignalError
 from onellm_data.modalities import fmri
+from onellm_data.prepare.options import PrepareOptions
+from onellm_data.prepare.run import prepare
+from onellm_data.shards.reader import ShardReader
 
 
 def responses(*shape: int) -> np.ndarray:
@@ -153,3 +156,17 @@ def test_a_number_of_repeats_that_cannot_be(tmp_path, number):
     np.save(tmp_path / "a.num_uniques.npy", np.array([number]))
     with pytest.raises(SignalError, match=r"a.num_uniques.npy holds .*; expected 1 to 3"):
         fmri.read((tmp_path / "a.nsdgeneral.npy",))
+
+
+def test_packed_volumes_of_a_folder_are_prepared_with_a_mask(tmp_path):
+    src = tmp_path / "src"
+    src.mkdir()
+    volume = np.random.default_rng(0).standard_normal((3, 4, 2, 5)).astype(np.float32)
+    region = (np.arange(24) % 3 - 1).reshape(3, 4, 2).astype(np.int16)  # -1, 0 and 1
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), src / "a.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(region, np.eye(4)), tmp_path / "roi.nii.gz")
+    (src / "metadata.csv").write_text("file,caption\na.nii.gz,a face\n")
+    given = {"mask": str(tmp_path / "roi.nii.gz")}
+    prepare(PrepareOptions("fmri", src, tmp_path / "out", workers=1, given=given))
+    (record,) = ShardReader(tmp_path / "out")
+    np.testing.assert_allclose(record.signals["fmri"], volume.mean(axis=-1)[region > 0], rtol=1e-5)

@@ -153,3 +153,11 @@ def test_from_the_command_line(call: Call, write_table: WriteTable, tmp_path: Pa
         "default": "same",
         "choices": ["same", "other"],
     }
+
+
+def test_a_layout_that_reads_its_own_signals_takes_no_option_of_reading() -> None:
+    """Nobody would look at it: motion windows of Ego4D have times."""
+    imu = modalities.get("imu")
+    with pytest.raises(UsageError, match="--rate means nothing for imu from the format 'ego4d'"):
+        choose(sources.get("ego4d"), imu, {"rate": 50.0})
+    assert choose(sources.get("folder"), imu, {"rate": 50.0}).read == {"rate": 50.0}

@@ -238,3 +238,10 @@ def test_what_is_recognised(src: Path, toy: Modality) -> None:
     assert folder.detect(src, "toy") == "a folder with a NAME.txt beside each file"
     (src / "metadata.jsonl").write_text("")
     assert folder.detect(src, "toy") == "a folder with metadata.jsonl"
+
+
+def test_packed_files_have_their_text_beside_them(tmp_path: Path) -> None:
+    for name in ("a.nii.gz", "b.nii", "a.txt", "b.txt"):
+        (tmp_path / name).write_text(name)
+    assert folder.detect(tmp_path, "fmri") == "a folder with a NAME.txt beside each file"
+    assert plain(list(folder.items(tmp_path, "fmri"))) == [("a.nii.gz", "a.txt"), ("b.nii", "b.txt")]
