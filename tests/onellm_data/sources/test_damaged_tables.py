@@ -60,7 +60,7 @@ TABLES: dict[str, tuple[str, str, str]] = {
     ),
 }
 MEDIA = (
-    *("FreeSound/1.flac", "FreeSound/2.flac", "Y-bcdefghijk.wav", "1.wav"),
+    *("FreeSound/1.flac", "FreeSound/2.flac", "Y-bcdefghijk.wav", "1.wav", "Été_.wav"),
     *("1.pt", "2.ply", "1_8192.npy", "2_8192.npy"),
 )
 WEEDS = (b"", b'"', b"\\", b"\0", b"\xff", b"\n", b",", b"[", b"}", b"\\ud800", b"NaN", b"../", b"1e999")
