@@ -94,7 +94,10 @@ def _rows(file: TextIO) -> Iterator[list[float]]:
         )
     columns = [names.index(name) for name in (TIME, *CHANNELS)]
     for row in reader:
-        numbers = [_number(row[column]) if column < len(row) else math.nan for column in columns]
+        try:
+            numbers = [float(row[column]) for column in columns]
+        except (ValueError, IndexError):
+            numbers = [_number(row, column) for column in columns]
         if abs(numbers[0]) <= MAX_MILLISECONDS:
             yield numbers
 
@@ -111,9 +114,9 @@ def _bounded(file: TextIO) -> Iterator[str]:
     raise SignalError(TOO_LARGE, f"more than {MAX_ROWS} rows")
 
 
-def _number(text: str) -> float:
-    """A number; NaN for an empty cell and for anything else, which then costs only the windows it is in."""
+def _number(row: list[str], column: int) -> float:
+    """A number; NaN where there is none, which then costs only the windows it is in."""
     try:
-        return float(text)
-    except ValueError:
+        return float(row[column])
+    except (ValueError, IndexError):
         return math.nan

@@ -29,7 +29,7 @@ from onellm_data.sources.mat_files import read_mat
 
 FILE, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
 CAMERA = Intrinsics(fx=518.857901, fy=519.469611, cx=325.582449 - 1, cy=253.736166 - 1)
-"""The colour camera, onto which depth is projected (the toolbox's ``camera_params.m``, which counts from 1)."""
+"""The colour camera, onto which depth is projected; ``camera_params.m`` of the toolbox counts from 1."""
 
 MAX_TEXT = 1000
 MAX_PIXELS = 10_000_000
