@@ -1,16 +1,20 @@
 """The registry of raw layouts, by lazy name: one file and one line here for each.
 
-=========  ==========================================================
-file       holds
-=========  ==========================================================
-base       what a source is: items and rejects
-folder     any folder with metadata.csv, metadata.jsonl or NAME.txt
-inside     paths that must not leave their folder
-tables     rows of CSV and JSON-lines files of any size
-json_rows  objects of JSON arrays of any size
-media      folders that hold files of some kind
-ordering   sorting and grouping on disk, in little memory
-=========  ==========================================================
+===========  ==========================================================
+file         holds
+===========  ==========================================================
+base         what a source is: items and rejects
+folder       any folder with metadata.csv, metadata.jsonl or NAME.txt
+inside       paths that must not leave their folder
+tables       rows of CSV and JSON-lines files of any size
+json_rows    objects of JSON arrays of any size
+media        folders that hold files of some kind
+ordering     sorting and grouping on disk, in little memory
+places       where a source's table is, and the files that it names
+row_items    rows of tables → items, one by one or grouped
+texts        what captions and conversations must be
+tar_members  where a tar's members are, without unpacking
+===========  ==========================================================
 """
 
 from __future__ import annotations

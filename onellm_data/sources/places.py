@@ -9,7 +9,7 @@ from pathlib import Path
 
 from onellm_data.errors import SignalError, UsageError
 from onellm_data.options import Option
-from onellm_data.sources.inside import MISSING_FILE, inside, is_inside
+from onellm_data.sources.inside import inside, is_inside
 
 TABLE = Option("table", "The file in --src that lists the items, if there are several; * fits anything.")
 ROOT = Option("root", "The folder in --src that file names in the table start from.")
@@ -93,18 +93,17 @@ def only(src: Path, found: Sequence[Path], expected: str) -> Path:
 
 
 def first_file(root: str, names: Iterable[str]) -> Path:
-    """The first of several places in ``root`` at which there is a file.
+    """The first of several places in ``root`` at which there is something.
 
     Raises:
-        SignalError: There is a file at none, or the first found leads out of the folder.
+        SignalError: It is no file, or a place leads out of the folder; or there is nothing at any of
+            them, and the error is about the first.
     """
-    missing: SignalError | None = None
+    first = None
     for name in names:
-        try:
+        first = name if first is None else first
+        path = os.path.normpath(os.path.join(root, name))
+        if os.path.lexists(path) or not is_inside(root, path):  # cheap: most places are only guesses
             return inside(root, name)
-        except SignalError as error:
-            if error.reason != MISSING_FILE:
-                raise
-            missing = missing or error
-    assert missing is not None, "there is at least one name"
-    raise missing
+    assert first is not None, "there is at least one name"
+    return inside(root, first)
