@@ -62,6 +62,8 @@ class Modality:
         keep: File bytes → the member ending under which they may be stored as they are, because
             they already are canonical; None if they must be stored anew.
         augment: Model input, options and generator → model input, for training only.
+        facts: Canonical signal → what a record's ``meta`` says of it, JSON values: what the stored
+            numbers alone do not tell.
         read_options: Keyword arguments of ``read`` that ``onellm prepare`` offers as flags.
     """
 
@@ -82,4 +84,5 @@ class Modality:
     new_model_options: Options = field(default_factory=dict)
     keep: Callable[[bytes], str | None] | None = None
     augment: Callable[[np.ndarray, Options, np.random.Generator], np.ndarray] | None = None
+    facts: Callable[[Signal], Mapping[str, Any]] | None = None
     read_options: tuple[Option, ...] = ()

@@ -170,6 +170,11 @@ def draw(signal: DepthPair) -> Image.Image:
     return pairs.draw_pair(signal.rgb, colors, f"depth, {near:.2f} to {far:.2f} m")
 
 
+def facts(signal: DepthPair) -> dict[str, float | None]:
+    """The scale of the stored map: metres of one step, None if it is relative."""
+    return {"scale": signal.scale}
+
+
 MODALITY = Modality(
     name="depth",
     title="depth map",
@@ -191,4 +196,5 @@ MODALITY = Modality(
     load=load,
     draw=draw,
     augment=pairs.augment,
+    facts=facts,
 )

@@ -15,7 +15,7 @@ from typing import Any
 
 from onellm_data import modalities
 from onellm_data.errors import MissingExtra, OnellmError, SignalError
-from onellm_data.modalities.base import Modality
+from onellm_data.modalities.base import Modality, Signal
 from onellm_data.prepare.tasks import Kept, Outcome, Rejected, Task
 from onellm_data.records import Record
 from onellm_data.shards import codec, in_place
@@ -92,20 +92,32 @@ def process(task: Task, reading: Reading = Reading()) -> Outcome | MissingExtra:
 
 
 def _run(index: int, item: Item, reading: Reading) -> bytes:
-    key = codec.key_of(index, item.name)
-    text = Record(key, {}, item.captions, item.conversations, item.meta).text()
+    key, meta = codec.key_of(index, item.name), dict(item.meta)
     signals = [(name, modalities.get(name), files) for name, files in item.files.items()]
     if reading.in_place is not None:
         root = reading.in_place
-        return in_place.pack(key, {name: _pointer(root, one, files) for name, one, files in signals}, text)
-    return codec.pack(key, {name: _stored(one, files, reading) for name, one, files in signals}, text)
+        pointers = {name: _pointer(root, one, files) for name, one, files in signals}
+        return in_place.pack(key, pointers, _text(key, item, meta))
+    stored = {}
+    for name, modality, files in signals:
+        read, stored[name] = _stored(modality, files, reading)
+        if modality.facts is not None:
+            meta |= modality.facts(read)
+    return codec.pack(key, stored, _text(key, item, meta))
 
 
-def _stored(modality: Modality, files: tuple[Path, ...] | SignalReader, reading: Reading) -> dict[str, bytes]:
-    """The shard members of one signal."""
+def _text(key: str, item: Item, meta: Mapping[str, Any]) -> dict[str, Any]:
+    return Record(key, {}, item.captions, item.conversations, meta).text()
+
+
+def _stored(
+    modality: Modality, files: tuple[Path, ...] | SignalReader, reading: Reading
+) -> tuple[Signal, dict[str, bytes]]:
+    """One signal and its shard members."""
     if isinstance(files, tuple):
         return _stored_files(modality, files, reading)
-    return modality.store(files.read())
+    read = files.read()
+    return read, modality.store(read)
 
 
 def _pointer(root: str, modality: Modality, files: tuple[Path, ...] | SignalReader) -> in_place.Pointer:
@@ -132,21 +144,23 @@ def _pointer(root: str, modality: Modality, files: tuple[Path, ...] | SignalRead
     )
 
 
-def _stored_files(modality: Modality, paths: Sequence[Path], reading: Reading) -> dict[str, bytes]:
-    """The shard members of a signal in files: the file itself if it is canonical already.
+def _stored_files(
+    modality: Modality, paths: Sequence[Path], reading: Reading
+) -> tuple[Signal, dict[str, bytes]]:
+    """A signal in files and its shard members: the file itself if it is canonical already.
 
     With options it is read another way, so that the file itself is not what was asked for.
     """
     _check_suffixes(modality, paths)
     read = modality.read(paths, **reading.options)
     if reading.options or modality.keep is None or len(paths) > 1:
-        return modality.store(read)
+        return read, modality.store(read)
     if paths[0].stat().st_size <= MAX_KEPT_FILE:
         data = paths[0].read_bytes()
         ending = modality.keep(data)
         if ending is not None:
-            return {ending: data}
-    return modality.store(read)
+            return read, {ending: data}
+    return read, modality.store(read)
 
 
 def _check_suffixes(modality: Modality, paths: Sequence[Path]) -> None:

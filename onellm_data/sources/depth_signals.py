@@ -27,5 +27,5 @@ def signal(modality: str, rgb: np.ndarray, millimetres: np.ndarray, camera: Intr
 
 
 def meta(modality: str) -> dict[str, object]:
-    """What records say of the map: metres of one step of depth, or where normals come from."""
-    return {"scale": depth.METRES_PER_STEP} if modality == "depth" else {"normals": "from depth"}
+    """What records say of the map beside its scale: where normals come from."""
+    return {"normals": "from depth"} if modality == "normal" else {}

@@ -129,6 +129,7 @@ def test_folders_of_the_same_names(folders: Path, tmp_path: Path) -> None:
     relative, metric = reader[0], reader[1]
     assert relative.captions == ("one", "two")
     assert relative.signals["depth"].scale is None
+    assert (relative.meta, metric.meta) == ({"scale": None}, {"scale": 0.001})
     assert metric.captions == ("picture e",)
     np.testing.assert_array_equal(
         metric.signals["depth"].depth, pixels(4, 24, 32).astype(np.uint16) * 100 + 1
