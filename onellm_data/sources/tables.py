@@ -17,6 +17,8 @@ MAX_LINE = 1 << 20
 LONG_LINE = "line too long"
 BAD_ROW = "unreadable row"
 
+_SEPARATORS = {",": "commas", "\t": "TABs"}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -121,7 +123,7 @@ def _csv_rows(
             continue
         if columns is None:
             columns = [value.strip() for value in values]
-            _check_columns(path, columns, required)
+            _check_columns(path, columns, required, _SEPARATORS.get(delimiter, repr(delimiter)))
         elif len(values) != len(columns):
             yield BadRow(
                 line, BAD_ROW, f"got {len(values)} fields, expected {len(columns)} ({','.join(columns)})"
@@ -138,13 +140,15 @@ def _bad_csv(first: int, last: int, error: Exception) -> BadRow:
     return BadRow(first, BAD_ROW, f"lines {first} to {last}: {error}; is a quotation mark left open?")
 
 
-def _check_columns(path: Path, got: Sequence[str], required: Sequence[str]) -> None:
+def _check_columns(
+    path: Path, got: Sequence[str], required: Sequence[str], separators: str = "commas"
+) -> None:
     if set(required) <= set(got) and len(set(got)) == len(got):
         return
     shown = ", ".join(repr(column[:40]) for column in got[:20])
     raise UsageError(
         f"{path} has the columns {shown}; expected {', '.join(map(repr, required))}, each once, "
-        "and if you like 'split' and others (UTF-8, separated by commas)"
+        f"and if you like 'split' and others (UTF-8, separated by {separators})"
     )
 
 

@@ -151,3 +151,9 @@ def test_what_is_not_recognised(src: Path) -> None:
     assert onellm_csv.detect(src, "image") is None
     with pytest.raises(UsageError, match=r"there is no table in .*; expected OneLLM's caption tables"):
         onellm_csv.items(src, "image")
+
+
+def test_a_table_with_commas_is_told_so(src: Path) -> None:
+    (src / "commas.csv").write_text("caption,url\na,b\n")
+    with pytest.raises(UsageError, match=r"has the columns 'caption,url'; expected .*separated by TABs"):
+        list(onellm_csv.items(src, "image", table="commas.csv"))
