@@ -25,9 +25,8 @@ Exit codes of all: 0 done · 1 failed · 2 usage or configuration · 3 too many 
 
 def contexts(command: click.Command, parent: click.Context | None, name: str) -> Iterator[click.Context]:
     """The command's own context, then those of its subcommands, depth first."""
-    ctx = command.context_class(
-        command, info_name=name, parent=parent, max_content_width=WIDTH, terminal_width=WIDTH
-    )
+    settings = {**command.context_settings, "max_content_width": WIDTH, "terminal_width": WIDTH}
+    ctx = command.context_class(command, info_name=name, parent=parent, **settings)
     yield ctx
     if isinstance(command, click.Group):
         for child in command.list_commands(ctx):
