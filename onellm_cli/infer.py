@@ -135,12 +135,15 @@ def infer(
         engine = LocalEngine.load(
             Path(folder), dtype=dtype, device=device, template=template, batch_size=batch_size
         )
+        total, failed = 1, 0
         if input_ is not None:
-            _answer_all(engine.answers(read_requests(lines), sampling), out)
-            return
-        request = Request(0, given, (Turn("user", prompt),))
-        engine.stream(request, sampling, _writer(out))
-        out.write("\n")
+            total, failed = _answer_all(engine.answers(read_requests(lines), sampling), out)
+        else:
+            request = Request(0, given, (Turn("user", prompt),))
+            engine.stream(request, sampling, _writer(out))
+            out.write("\n")
+    if failed:
+        raise OnellmError(f"{failed} of {total} requests failed; their lines in the output say why")
 
 
 def _in_order(order: list[str], signals: dict[str, tuple[Any, ...]]) -> tuple[Any, ...]:
@@ -191,17 +194,12 @@ def _writer(out: TextIO) -> Any:
     return write
 
 
-def _answer_all(answers: Iterable[Answer], out: TextIO) -> None:
-    """One JSON line for each answer.
-
-    Raises:
-        OnellmError: At the end, if any request failed.
-    """
+def _answer_all(answers: Iterable[Answer], out: TextIO) -> tuple[int, int]:
+    """One JSON line for each answer; returns how many there were, and how many failed."""
     total = failed = 0
     for answer in answers:
         out.write(answer.to_json() + "\n")
         out.flush()
         total += 1
         failed += answer.error is not None
-    if failed:
-        raise OnellmError(f"{failed} of {total} requests failed; their lines in the output say why")
+    return total, failed
