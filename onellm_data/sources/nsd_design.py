@@ -11,10 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from onellm_data.errors import UsageError
-from onellm_data.sources.mat_files import read_mat
+from onellm_data.sources.mat_files import numbers
 from onellm_data.sources.nsd_captions import STIMULI, find, stimuli_of
 
 EXPERIMENT = "nsd_expdesign.mat"
@@ -58,19 +56,16 @@ def load(src: Path, subject: str) -> Design:
 
 def from_experiment(path: Path, subject: int) -> Design:
     """From ``masterordering`` [1, trials], places from 1 in a row of ``subjectim`` [8, pictures]."""
-    arrays = read_mat(path, ("masterordering", "subjectim", "sharedix"), "fmri")
-    order, own, shared = (np.asarray(arrays[name]) for name in ("masterordering", "subjectim", "sharedix"))
-    if order.dtype.kind not in "iuf" or own.ndim != 2 or not 1 <= subject <= len(own):
+    order, own, shared = numbers(path, ("masterordering", "subjectim", "sharedix"))
+    if own.ndim != 2 or not 1 <= subject <= len(own):
         raise UsageError(
             f"{path}: got subjectim {own.shape}, expected a row for each subject; fetch it again"
         )
-    places = order.reshape(-1).astype(int) - 1
+    places = order.reshape(-1) - 1
     if not ((places >= 0) & (places < own.shape[1])).all():
         raise UsageError(f"{path}: masterordering leads out of subjectim {own.shape}; fetch it again")
-    pictures = own[subject - 1].astype(int)[places] - 1
-    return Design(
-        dict(enumerate(pictures.tolist())), frozenset((shared.reshape(-1).astype(int) - 1).tolist())
-    )
+    pictures = own[subject - 1][places] - 1
+    return Design(dict(enumerate(pictures.tolist())), frozenset((shared.reshape(-1) - 1).tolist()))
 
 
 def from_responses(path: Path) -> Design:
@@ -86,12 +81,12 @@ def from_responses(path: Path) -> Design:
 
 def _answers(path: Path) -> Iterator[tuple[int, int]]:
     """Picture of all, and of the subject's own, both from 1."""
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        for row in csv.DictReader(stream, delimiter="\t"):
-            try:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            for row in csv.DictReader(stream, delimiter="\t"):
                 yield int(row["73KID"]), int(row["10KID"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise UsageError(f"{path}: no whole numbers in 73KID and 10KID ({error!r})") from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UsageError(f"{path}: no whole numbers in 73KID and 10KID ({error!r})") from error
 
 
 def from_stimuli(path: Path, subject: str) -> Design:

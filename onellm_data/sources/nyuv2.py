@@ -25,7 +25,7 @@ from onellm_data.sources import depth_signals, scenes
 from onellm_data.sources.base import Item, Reject, Source
 from onellm_data.sources.folder import WRONG_VALUE
 from onellm_data.sources.inside import inside
-from onellm_data.sources.mat_files import read_mat
+from onellm_data.sources.mat_files import numbers
 
 FILE, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
 CAMERA = Intrinsics(fx=518.857901, fy=519.469611, cx=325.582449 - 1, cy=253.736166 - 1)
@@ -177,11 +177,11 @@ def _scenes(path: Path) -> tuple[list[str], list[str | None]]:
 
 def _splits(path: Path) -> dict[int, str]:
     """Picture, from 0 → split; the file counts from 1."""
-    arrays = read_mat(path, ("trainNdxs", "testNdxs"), "depth")
+    train, test = numbers(path, ("trainNdxs", "testNdxs"))
     return {
         int(number) - 1: split
-        for split, name in (("train", "trainNdxs"), ("test", "testNdxs"))
-        for number in arrays[name].reshape(-1)
+        for split, found in (("train", train), ("test", test))
+        for number in found.reshape(-1)
     }
 
 

@@ -22,7 +22,7 @@ from onellm_data.sources import depth_signals, scenes
 from onellm_data.sources.base import Item, Reject, Source
 from onellm_data.sources.folder import NO_CAPTION, WRONG_VALUE
 from onellm_data.sources.inside import MISSING_FILE, inside, is_inside
-from onellm_data.sources.mat_files import read_mat, strings
+from onellm_data.sources.mat_files import read_mat, texts
 
 TOP = "SUNRGBD"
 CAMERAS = ("kv1", "kv2", "realsense", "xtion")
@@ -173,11 +173,11 @@ def _splits(src: Path) -> dict[str, str]:
     path = next((base / SPLITS for base in (src, src.parent) if (base / SPLITS).is_file()), None)
     if path is None:
         return {}
-    arrays = read_mat(path, ("alltrain", "alltest"), "depth")
+    arrays = read_mat(path, ("alltrain", "alltest"))
     return {
         text.partition(f"/{TOP}/")[2].strip("/"): split
         for split, name in (("train", "alltrain"), ("test", "alltest"))
-        for text in strings(arrays[name])
+        for text in texts(arrays[name])
     }
 
 
