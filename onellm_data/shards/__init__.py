@@ -13,5 +13,8 @@ writer     records → shards
 reader     shards → records, by number
 verify     checksums and indexes of a folder
 summary    what a person wants to know about a folder
+figures    what a look at some of its records shows
+sheet      the figures as a PNG
+page       the figures as a page of HTML
 =========  ==========================================================
 """

@@ -60,6 +60,20 @@ def test_shards_for_machines(shards: Path, onellm: Onellm, capsys: pytest.Captur
     assert {name: split["samples"] for name, split in told["splits"].items()} == {"train": 40, "test": 40}
 
 
+@pytest.mark.parametrize(("name", "begins"), [("a.png", b"\x89PNG"), ("a.html", b"<!doctype html>")])
+def test_shards_as_a_picture(shards: Path, onellm: Onellm, tmp_path: Path, name: str, begins: bytes) -> None:
+    assert onellm("inspect", "shards", str(shards), "--plot", str(tmp_path / "plots" / name)) == 0
+    assert (tmp_path / "plots" / name).read_bytes().startswith(begins)
+    assert [path.name for path in (tmp_path / "plots").iterdir()] == [name]
+
+
+def test_a_picture_of_another_kind(
+    shards: Path, onellm: Onellm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert onellm("inspect", "shards", str(shards), "--plot", str(tmp_path / "a.jpg")) == 2
+    assert "a.jpg, expected a name that ends in .png or .html" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("what", ["model", "shards"])
 @pytest.mark.parametrize("made", [True, False], ids=["an empty folder", "nothing there"])
 def test_what_is_neither_is_a_usage_error(
