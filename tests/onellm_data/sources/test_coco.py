@@ -167,6 +167,18 @@ def test_lists_of_karpathys_split(src: Path, put: Callable[..., None], told: Tel
     assert splits == ["test", "train", "train"]
 
 
+def test_a_name_says_its_release(src: Path, put: Callable[..., None]) -> None:
+    put(
+        "val2014/COCO_val2014_000000000001.jpg",
+        "train2017/000000000001.jpg",
+        "images/val2017/000000000002.jpg",
+    )
+    names = [f"COCO_val2014_{number:012d}.jpg" for number in (1, 2)]
+    write(src, "coco_karpathy_val.json", [{"image": name, "caption": "one"} for name in names])
+    found = [one.files["image"] for one in coco.items(src, "image") if isinstance(one, Item)]
+    assert found == [(src / "val2014" / names[0],), (src / "images/val2017/000000000002.jpg",)]
+
+
 def test_karpathys_own_file(src: Path, put: Callable[..., None]) -> None:
     put("val2014/COCO_val2014_000000000001.jpg")
     picture = {

@@ -144,6 +144,11 @@ def test_meta_is_what_the_json_says_of_the_picture(laion: Path, item_named: Call
     }
 
 
+def test_meta_leaves_out_what_is_null(laion: Path, item_named: Callable[..., Item]) -> None:
+    item = item_named("img2dataset", laion, "image", "00000/000000000")
+    assert set(item.meta) == {"url", "sha256", "width", "height", "original_width", "original_height"}
+
+
 def test_prepared(laion: Path, prepared: Callable[..., Any]) -> None:
     records, rejects = prepared("img2dataset", laion, "image")
     levels = [int(record.signals["image"].mean()) for record in records["train"]]
@@ -277,11 +282,19 @@ def test_what_is_no_file_is_passed_over(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         for name, kind in [("a.jpg", tarfile.SYMTYPE), ("a", tarfile.DIRTYPE), ("a.png", tarfile.LNKTYPE)]:
             info = tarfile.TarInfo(name)
-            info.type, info.linkname = kind, "/etc/passwd"
+            info.type, info.linkname, info.size = kind, "/etc/passwd", 700  # a size without data
             archive.addfile(info)
         archive.addfile(tarfile.TarInfo("../../a.txt"))
     (sample,) = members(tmp_path / "x.tar")
     assert (sample.key, list(sample.files)) == ("../../a", ["txt"])
+
+
+def test_the_same_key_twice_is_two_samples(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name in ("a.jpg", "a.txt", "a.jpg", "a.txt"):
+            archive.addfile(tarfile.TarInfo(name))
+    found = [(sample.key, list(sample.files)) for sample in members(tmp_path / "x.tar")]
+    assert found == [("a", ["jpg", "txt"])] * 2
 
 
 def test_a_size_that_lies(tmp_path: Path) -> None:

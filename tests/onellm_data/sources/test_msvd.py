@@ -96,6 +96,14 @@ def test_ids_are_split_from_the_right(clips: Path, item_named: Callable[..., Ite
     )
 
 
+def test_an_id_that_ends_like_a_time(clips: Path, write_film: Callable[..., Path]) -> None:
+    write_film(clips / "YouTubeClips/ab_7_0_10.avi")
+    write(clips, row("ab_7", 0, "one"))
+    item = next(iter(msvd.items(clips, "video")))
+    assert isinstance(item, Item)
+    assert item.meta == {"video_id": "ab_7", "start": 0, "end": 10}
+
+
 def test_prepared(clips: Path, prepared: Callable[..., Any]) -> None:
     records, rejects = prepared("msvd", clips, "video")
     assert {split: [one.captions[0] for one in records[split]] for split in records} == {

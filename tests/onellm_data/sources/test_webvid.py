@@ -144,6 +144,12 @@ def test_columns_are_found_by_name(src: Path, write_film: Callable[..., Path], t
     assert told("webvid", src / "results_10M_val.csv", "video", root="clips") == [("p/1", "one")]
 
 
+def test_clips_without_page_folders(src: Path, write_film: Callable[..., Path], told: Tell) -> None:
+    write_film(src / "videos" / "1.mp4")
+    write(src / "results.csv", [row("1", "one"), row("1", "two", "")])
+    assert told("webvid", src, "video") == [(f"{PAGE}/1", "one"), ("1", "two")]
+
+
 def test_what_is_recognised(src: Path) -> None:
     write(src / "results.csv", [], ["videoid", "page_dir"])
     assert webvid.detect(src, "video") is None
