@@ -116,10 +116,10 @@ def _is_in(part: np.ndarray, whole: np.ndarray) -> bool:
     height, width = part.shape[:2]
     best = max(range(height), key=lambda row: len(np.unique(part[row])))
     for row in range(best, len(whole)):
-        byte = whole[row].tobytes().find(part[best].tobytes())
-        top, left = row - best, byte // 3
-        if byte >= 0 and np.array_equal(whole[top : top + height, left : left + width], part):
-            return True
+        for found in re.finditer(re.escape(part[best].tobytes()), whole[row].tobytes()):
+            top, left = row - best, found.start() // 3
+            if np.array_equal(whole[top : top + height, left : left + width], part):
+                return True
     return False
 
 
