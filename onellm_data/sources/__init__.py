@@ -1,20 +1,28 @@
 """The registry of raw layouts, by lazy name: one file and one line here for each.
 
-===========  ==========================================================
-file         holds
-===========  ==========================================================
-base         what a source is: items and rejects
-folder       any folder with metadata.csv, metadata.jsonl or NAME.txt
-inside       paths that must not leave their folder
-tables       rows of CSV and JSON-lines files of any size
-json_rows    objects of JSON arrays of any size
-media        folders that hold files of some kind
-ordering     sorting and grouping on disk, in little memory
-places       where a source's table is, and the files that it names
-row_items    rows of tables → items, one by one or grouped
-texts        what captions and conversations must be
-tar_members  where a tar's members are, without unpacking
-===========  ==========================================================
+===============  ==========================================================
+file             holds
+===============  ==========================================================
+base             what a source is: items and rejects
+folder           any folder with metadata.csv, metadata.jsonl or NAME.txt
+inside           paths that must not leave their folder
+tables           rows of CSV and JSON-lines files of any size
+depth_signals    a picture and metric depth as depth or as normals
+ego4d_recording  one motion recording of Ego4D
+json_rows        objects of JSON arrays of any size
+mat_files        numbers and texts of MATLAB files
+media            folders that hold files of some kind
+nsd_captions     captions of the Natural Scenes Dataset's pictures
+nsd_design       which picture each of its trials showed
+nsd_sessions     its responses, session by session
+ordering         sorting and grouping on disk, in little memory
+places           where a source's table is, and the files that it names
+processed_imu    windows of IMU2CLIP's arrays
+row_items        rows of tables → items, one by one or grouped
+scenes           names of rooms as captions
+tar_members      where a tar's members are, without unpacking
+texts            what captions and conversations must be
+===============  ==========================================================
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ tells of the whole photograph.  Pictures are numbered from 0, as in ``nsd_stim_i
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from onellm_data.errors import SignalError, UsageError
+from onellm_data.modalities.decoding import decoding
 from onellm_data.options import Option
 from onellm_data.sources import json_rows
-from onellm_data.sources.folder import NO_CAPTION
+from onellm_data.sources.folder import NO_CAPTION, NOT_UTF8
 from onellm_data.sources.tables import Row, rows
 from onellm_data.sources.texts import captions_of
 
@@ -85,16 +87,24 @@ def captions(src: Path, coco: str | None) -> Captions:
 def _curated(path: Path) -> Captions:
     """Captions from an array of text, ``[pictures, captions]``."""
     try:
-        texts = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with decoding(path, "an array of text"):
+            texts = np.load(path, mmap_mode="r", allow_pickle=False)
+    except SignalError as error:
         raise UsageError(f"{path} is no array of text ({error}); expected [73000, 5] captions") from error
-    if not isinstance(texts, np.ndarray) or texts.ndim != 2 or texts.dtype.kind != "U":
+    if (
+        not isinstance(texts, np.ndarray)
+        or texts.ndim != 2
+        or not (texts.dtype.kind == "U" and texts.dtype.isnative and texts.itemsize)
+    ):
         raise UsageError(f"{path} is no array [73000, 5] of text; fetch it again")
 
     def of(picture: int) -> tuple[str, ...]:
         if not 0 <= picture < len(texts):
             raise SignalError(UNKNOWN_PICTURE, f"number {picture}, expected 0 to {len(texts) - 1}")
-        return captions_of(texts[picture].tolist())
+        row = np.ascontiguousarray(texts[picture])
+        if (row.view(np.uint32) > sys.maxunicode).any():  # Python fails on such an array of text
+            raise SignalError(NOT_UTF8, f"the captions of picture {picture} are damaged")
+        return captions_of(row.tolist())
 
     return of
 

@@ -96,7 +96,10 @@ def _betas(file: Any) -> Any:
 
 def _image(path: Path) -> Any:
     nibabel = require("nibabel", "fmri")
-    image = nibabel.load(path, keep_file_open=True)  # a packed file is then unpacked only once
+    try:
+        image = nibabel.load(path, keep_file_open=True)  # a packed file is then unpacked only once
+    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
+        raise SignalError(UNREADABLE, f"{error}") from error
     _check(image.shape[:3], image.shape[3:])
     return image
 

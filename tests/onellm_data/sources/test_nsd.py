@@ -254,7 +254,7 @@ def test_what_is_missing(src: Path) -> None:
 def test_a_damaged_design(src: Path) -> None:
     path = src / "nsd_expdesign.mat"
     path.write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
-    with pytest.raises(UsageError, match="expdesign.mat: no header of level 5; fetch the file again"):
+    with pytest.raises(UsageError, match=r"expdesign.mat: no header of level 5; fetch the file again"):
         nsd_design.load(src, "subj01")
     write_experiment(path)
     arrays = {name: scipy.io.loadmat(path)[name] for name in ("subjectim", "sharedix")}
