@@ -117,7 +117,7 @@ def _stored(
     if isinstance(files, tuple):
         return _stored_files(modality, files, reading)
     read = files.read()
-    return read, modality.store(read)
+    return read, _members(modality, read, getattr(files, "place", None))
 
 
 def _pointer(root: str, modality: Modality, files: tuple[Path, ...] | SignalReader) -> in_place.Pointer:
@@ -153,14 +153,19 @@ def _stored_files(
     """
     _check_suffixes(modality, paths)
     read = modality.read(paths, **reading.options)
-    if reading.options or modality.keep is None or len(paths) > 1:
-        return read, modality.store(read)
-    if paths[0].stat().st_size <= MAX_KEPT_FILE:
-        data = paths[0].read_bytes()
+    alone = len(paths) == 1 and not reading.options
+    place = Place(paths[0], 0, paths[0].stat().st_size) if alone else None
+    return read, _members(modality, read, place)
+
+
+def _members(modality: Modality, read: Signal, place: Place | None) -> dict[str, bytes]:
+    """Shard members of a signal: the very bytes at ``place`` if they are canonical already."""
+    if place is not None and modality.keep is not None and place.size <= MAX_KEPT_FILE:
+        data = place.read()
         ending = modality.keep(data)
         if ending is not None:
-            return read, {ending: data}
-    return read, modality.store(read)
+            return {ending: data}
+    return modality.store(read)
 
 
 def _check_suffixes(modality: Modality, paths: Sequence[Path]) -> None:

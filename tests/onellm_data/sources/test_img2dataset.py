@@ -157,6 +157,16 @@ def test_prepared(laion: Path, prepared: Callable[..., Any]) -> None:
     assert rejects == {"00000/000000001": NO_CAPTION, **dict(FAILED)}
 
 
+def test_a_picture_in_a_tar_keeps_its_bytes(
+    laion: Path, prepared: Callable[..., Any], tmp_path: Path
+) -> None:
+    prepared("img2dataset", laion, "image")
+    sample = next(one for one in members(laion / "00000.tar") if one.key == "000000003")
+    place = sample.files["jpg"]
+    jpeg = (laion / "00000.tar").read_bytes()[place.offset : place.offset + place.size]
+    assert jpeg in (tmp_path / "out-image" / "train-000000.tar").read_bytes(), "it was encoded anew"
+
+
 def test_the_number_of_rows_is_known(laion: Path) -> None:
     assert operator.length_hint(img2dataset.items(laion, "image"), -1) == 7
     (laion / "00001_stats.json").write_text("{")
