@@ -89,7 +89,14 @@ def _flag(offer: Offer) -> click.Option:
 @click.option(
     "--split", default="train", show_default=True, help="The split of items whose source names none."
 )
-@click.option("--workers", type=int, help="Worker processes.  [default: the usable cores]")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where workers run: on this machine, or on the Ray cluster that is running.",
+)
+@click.option("--workers", type=int, help="Number of workers.  [default: the usable cores; of the cluster]")
 @click.option("--limit", type=int, help="Read only the first so many items.")
 @click.option(
     "--part",
@@ -136,7 +143,6 @@ def prepare(
     max_reject_rate: float,
     samples_per_shard: int,
     shard_size: int,
-    workers: int | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -153,7 +159,7 @@ def prepare(
     if modality is None or src is None:
         raise UsageError("expected a modality and --src, e.g.: onellm prepare imu --src walks --out shards")
     from onellm_cli.prepare_progress import Bar
-    from onellm_data.prepare.options import PrepareOptions, usable_cores
+    from onellm_data.prepare.options import PrepareOptions
     from onellm_data.prepare.run import prepare as run
     from onellm_data.shards.writer import ShardSize
 
@@ -166,7 +172,6 @@ def prepare(
         out,
         format=format_,
         size=ShardSize(samples_per_shard, shard_size),
-        workers=usable_cores() if workers is None else workers,
         given={name: value for name, value in given.items() if value is not None},
         **options,
     )

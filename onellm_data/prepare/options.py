@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onellm_data.errors import UsageError
+from onellm_data.errors import UsageError, unknown
 from onellm_data.shards.manifest import valid_split
 from onellm_data.shards.writer import ShardSize
 from onellm_data.sources.places import top
 
 DEFAULT_MAX_REJECT_RATE = 0.1
 """One item in ten: more is a sign of a wrong option or a broken download, not of a few bad files."""
+
+ENGINES = ("local", "ray")
+"""Processes on this machine, or actors on a Ray cluster."""
 
 DEFAULT_ITEM_TIMEOUT = 600.0
 """Seconds after which a worker that still reads one item is stopped."""
@@ -79,7 +82,8 @@ class PrepareOptions:
         limit: Read only so many items.
         part: Read only the items of this part, and write to a folder of its own in ``out``.
         size: When a shard is full.
-        workers: Worker processes.
+        engine: Where workers run, one of ``ENGINES``.
+        workers: How many; None for the usable cores of this machine, or all of the cluster.
         item_timeout: Seconds that one item may take.
         resume: Go on with an unfinished run.
         retry_rejects: Read again what was rejected.
@@ -99,7 +103,8 @@ class PrepareOptions:
     limit: int | None = None
     part: Part | None = None
     size: ShardSize = field(default_factory=ShardSize)
-    workers: int = field(default_factory=usable_cores)
+    engine: str = "local"
+    workers: int | None = None
     item_timeout: float = DEFAULT_ITEM_TIMEOUT
     resume: bool = False
     retry_rejects: bool = False
@@ -112,6 +117,8 @@ class PrepareOptions:
             raise UsageError(
                 f"got --split {self.split!r}, expected up to 32 lower-case letters, digits and underscores"
             )
+        if self.engine not in ENGINES:
+            raise unknown("engine", self.engine, ENGINES)
         for name, value in {
             "--workers": self.workers,
             "--limit": self.limit,

@@ -1,25 +1,20 @@
-"""Worker processes: tasks in, outcomes out in the same order, and no item is worth a hang.
+"""A pool of workers: tasks in, outcomes out in the same order, and no item is worth a hang.
 
 Each worker has one task at a time, so when one dies it is known which item it died of; that item is
-rejected, and another worker takes its place. Workers are spawned, not forked: they share no thread,
-lock or open file with this process.
+rejected, and another worker takes its place.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic
 
 from onellm_data.errors import MissingExtra, OnellmError
 from onellm_data.prepare import worker
-from onellm_data.prepare.tasks import Outcome, Rejected, Task
+from onellm_data.prepare.crew import AnyWorker, Crew, Died
+from onellm_data.prepare.tasks import Kept, Outcome, Rejected, Task
 from onellm_data.sources.base import Reject
 
 WORKER_DIED = "worker died"
@@ -28,76 +23,21 @@ TIMEOUT = "took too long"
 _WINDOW = 8  # tasks for each worker that may be done ahead of the oldest one that is not
 _POLL_SECONDS = 0.2  # how often a stop on request and the time limits are looked at
 _START_SECONDS = 120.0
-_LEAVE_SECONDS = 5.0
-_ONE_THREAD: Mapping[str, str] = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
-)
-
-
-class _Worker:
-    """A worker process and the task that it is at."""
-
-    def __init__(self, reading: worker.Reading) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=worker.main, args=(theirs, reading), daemon=True)
-        with _environment(_ONE_THREAD):
-            self.process.start()
-        theirs.close()
-        self.task: Task | None = None
-        self.since = time.monotonic()
-        self.ready = False
-
-    def give(self, task: Task) -> None:
-        self.task, self.since = task, time.monotonic()
-        try:
-            self.connection.send(task)
-        except BrokenPipeError:
-            return  # it died while idle: collecting its answer finds that out
-
-    def stop(self) -> None:
-        """End the process, whatever it is doing."""
-        self.connection.close()
-        self.process.kill()
-        self.process.join()
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for child processes started inside."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Number of workers, and seconds that one item may take."""
-
-    workers: int
-    item_seconds: float
 
 
 def run(
     tasks: Iterable[Task],
-    limits: Limits,
+    crew: Crew[AnyWorker],
+    item_seconds: float,
     stop: Callable[[], bool] = lambda: False,
-    reading: worker.Reading | None = None,
 ) -> Iterator[tuple[Task, Outcome]]:
-    """Process tasks in worker processes.
+    """Process tasks with a crew of workers, and close it.
 
     Args:
         tasks: Read as they are needed, never more than a few for each worker ahead.
-        limits: Number of workers and the time limit.
+        crew: Where the workers come from.
+        item_seconds: How long one item may take.
         stop: Asked several times a second; when true, no more outcomes follow.
-        reading: How signals are read.
 
     Yields:
         Each task with its outcome, in the order of ``tasks``.
@@ -106,7 +46,7 @@ def run(
         MissingExtra: A package that the modality needs is not installed.
         OnellmError: Workers cannot be started.
     """
-    pool = _Pool(iter(tasks), limits, reading or worker.Reading())
+    pool = _Pool(iter(tasks), crew, item_seconds)
     try:
         while not stop():
             pool.feed()
@@ -118,12 +58,14 @@ def run(
         pool.close()
 
 
-class _Pool:
-    def __init__(self, tasks: Iterator[Task], limits: Limits, reading: worker.Reading) -> None:
-        self._tasks, self._limits, self._reading = tasks, limits, reading
-        self._workers: list[_Worker] = []
+class _Pool(Generic[AnyWorker]):
+    def __init__(self, tasks: Iterator[Task], crew: Crew[AnyWorker], item_seconds: float) -> None:
+        self._tasks, self._crew, self._item_seconds = tasks, crew, item_seconds
+        self._workers: list[AnyWorker] = []
         self._order: dict[int, Task] = {}  # tasks not yet given back, oldest first
         self._outcomes: dict[int, Outcome] = {}
+        self._deaths: Counter[int] = Counter()  # how many workers died of a task
+        self._again: list[Task] = []  # tasks whose worker went away
         self._exhausted = False
 
     def is_done(self) -> bool:
@@ -132,10 +74,14 @@ class _Pool:
     def close(self) -> None:
         for one in self._workers:
             one.stop()
+        self._crew.close()
 
     def feed(self) -> None:
         """Give every idle worker a task, as far as the window and the source go."""
-        while len(self._order) < _WINDOW * self._limits.workers and self._has_idle():
+        while self._has_idle() and (self._again or len(self._order) < _WINDOW * self._crew.workers):
+            if self._again:
+                self._idle().give(self._again.pop())
+                continue
             task = next(self._tasks, None)
             if task is None:
                 self._exhausted = True
@@ -147,63 +93,71 @@ class _Pool:
                 self._idle().give(task)
 
     def _has_idle(self) -> bool:
-        return len(self._workers) < self._limits.workers or any(not one.task for one in self._workers)
+        return len(self._workers) < self._crew.workers or any(not one.task for one in self._workers)
 
-    def _idle(self) -> _Worker:
+    def _idle(self) -> AnyWorker:
         for one in self._workers:
             if one.task is None:
                 return one
-        self._workers.append(_Worker(self._reading))
+        self._workers.append(self._crew.hire())
         return self._workers[-1]
 
     def collect(self) -> None:
         """Take the answers that are there; wait for one if the oldest task has none."""
-        busy: dict[Connection, _Worker] = {one.connection: one for one in self._workers if one.task}
+        busy = [one for one in self._workers if one.task]
         oldest = next(iter(self._order))
         patience = 0.0 if oldest in self._outcomes else _POLL_SECONDS
-        for connection in wait(list(busy), patience):
-            assert isinstance(connection, Connection)
-            self._receive(busy[connection])
-        for one in busy.values():
+        for one in self._crew.wait(busy, patience):
+            self._receive(one)
+        for one in busy:
             self._check_time(one)
 
-    def _receive(self, one: _Worker) -> None:
+    def _receive(self, one: AnyWorker) -> None:
         try:
-            answer = one.connection.recv()
-        except (EOFError, ConnectionResetError):
-            self._bury(one)
+            answer = one.answer()
+        except Died as death:
+            self._bury(one, str(death))
             return
         if answer == worker.READY:
             one.ready, one.since = True, time.monotonic()
         elif isinstance(answer, MissingExtra):
             raise answer
         else:
+            assert isinstance(answer, Kept | Rejected), "an outcome answers a task"
             self._settle(one, answer)
 
-    def _settle(self, one: _Worker, outcome: Outcome) -> None:
+    def _settle(self, one: AnyWorker, outcome: Outcome) -> None:
         assert one.task is not None, "an outcome answers a task"
         self._outcomes[one.task.index] = outcome
         one.task = None
 
-    def _bury(self, one: _Worker) -> None:
-        """Reject the item that a worker died of."""
-        one.process.join(_LEAVE_SECONDS)  # its connection is closed; let it say by itself how it ended
-        one.stop()
-        cause = _cause(one.process.exitcode)
-        if not one.ready:
-            raise OnellmError(f"a worker process could not start ({cause}); its own message is above")
-        self._settle(one, Rejected(WORKER_DIED, f"{cause} while reading this item"))
+    def _bury(self, one: AnyWorker, cause: str) -> None:
+        """Reject the item that workers die of; one that may have been unlucky is begun again."""
+        assert one.task is not None, "only busy workers are listened to"
         self._workers.remove(one)
+        self._deaths[one.task.index] += 1
+        if self._deaths[one.task.index] < self._crew.attempts:
+            self._again.append(one.task)
+        elif one.ready:
+            self._settle(one, Rejected(WORKER_DIED, f"{cause} while reading this item"))
+        else:
+            raise OnellmError(f"a worker could not start ({cause}); {self._crew.explain_start()}")
 
-    def _check_time(self, one: _Worker) -> None:
-        limit = self._limits.item_seconds if one.ready else _START_SECONDS
-        if one.task is None or time.monotonic() - one.since <= limit:
+    def _check_time(self, one: AnyWorker) -> None:
+        limit = self._item_seconds if one.ready else _START_SECONDS
+        if one.task is None or one not in self._workers or time.monotonic() - one.since <= limit:
             return
         one.stop()
-        if not one.ready:
-            raise OnellmError(f"a worker process did not start within {_START_SECONDS:g} s")
-        self._settle(one, Rejected(TIMEOUT, f"still being read after {self._limits.item_seconds:g} s"))
         self._workers.remove(one)
+        if one.ready:
+            self._settle(one, Rejected(TIMEOUT, f"still being read after {self._item_seconds:g} s"))
+        elif any(other.ready for other in self._workers):
+            self._crew.workers = len(self._workers)  # there is no room for more
+            self._again.append(one.task)
+        else:
+            raise OnellmError(
+                f"a worker did not start within {_START_SECONDS:g} s; {self._crew.explain_start()}"
+            )
 
     def finished(self) -> Iterator[tuple[Task, Outcome]]:
         """Outcomes of the oldest tasks, as far as there is no gap."""
@@ -212,11 +166,3 @@ class _Pool:
             if index not in self._outcomes:
                 return
             yield self._order.pop(index), self._outcomes.pop(index)
-
-
-def _cause(exitcode: int | None) -> str:
-    if exitcode is None or exitcode >= 0:
-        return f"it ended with exit code {exitcode}"
-    name = signal.Signals(-exitcode).name
-    hint = ", perhaps for want of memory" if exitcode == -signal.SIGKILL else ""
-    return f"killed by {name}{hint}"

@@ -10,12 +10,15 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from onellm_data import modalities, sources
 from onellm_data.errors import Interrupted, OnellmError, UsageError
 from onellm_data.prepare import choices, pool
+from onellm_data.prepare.crew import Crew
 from onellm_data.prepare.lock import locked
-from onellm_data.prepare.options import PrepareOptions
+from onellm_data.prepare.options import PrepareOptions, usable_cores
+from onellm_data.prepare.processes import Processes
 from onellm_data.prepare.report import Progress, Report
 from onellm_data.prepare.signals import stop_requests
 from onellm_data.prepare.source_check import check_source
@@ -101,9 +104,9 @@ class _Run:
     def _outcomes(
         self, tasks: Iterable[Task], stop: Callable[[], bool]
     ) -> Generator[tuple[Task, Outcome], None, None]:
-        limits = pool.Limits(self.options.workers, self.options.item_timeout)
         root = top(self.options.src) if self.options.in_place else None
-        for task, outcome in pool.run(tasks, limits, stop, Reading(self.chosen.read, root)):
+        crew = hired(self.options, Reading(self.chosen.read, root))
+        for task, outcome in pool.run(tasks, crew, self.options.item_timeout, stop):
             if isinstance(outcome, Kept):
                 self.progress.kept(len(outcome.run))
             else:
@@ -205,6 +208,15 @@ class _Run:
                 yield task
             else:
                 self.progress.skipped()
+
+
+def hired(options: PrepareOptions, reading: Reading) -> Crew[Any]:
+    """The workers that the options ask for."""
+    if options.engine == "ray":
+        from onellm_data.prepare.ray_crew import RayCrew
+
+        return RayCrew(options.workers, reading)
+    return Processes(options.workers or usable_cores(), reading)
 
 
 def _explained(error: OSError, out: Path) -> Exception:

@@ -196,7 +196,7 @@ def test_a_worker_that_cannot_start(
     run: Run, write_table: WriteTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("onellm_data.prepare.worker.main", exit)
-    with pytest.raises(OnellmError, match=r"a worker process could not start \(it ended with exit code 1\)"):
+    with pytest.raises(OnellmError, match=r"a worker could not start \(it ended with exit code 1\)"):
         run(write_table(numbers(1)))
 
 
