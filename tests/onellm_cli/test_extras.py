@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from onellm_cli import extras
 
 MODALITIES = ("image", "video", "audio", "point", "depth", "normal", "imu", "fmri")
-PROMISED = {*MODALITIES, "model", "train", "eval", "serve", "quickstart", "all", "dev"}
+PROMISED = {*MODALITIES, "model", "train", "ray", "eval", "serve", "quickstart", "all", "dev"}
 
 
 def _packages(extra: str) -> set[str]:

@@ -12,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from onellm_cli import extras
 from onellm_cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +81,26 @@ def test_every_import_is_of_a_declared_dependency() -> None:
                 continue
             bringing = {canonicalize_name(name) for name in distributions.get(top, [])}
             assert bringing & declared, f"{path.relative_to(ROOT)} imports {module}: declare its package"
+
+
+def _required(path: Path) -> Iterator[tuple[str, str]]:
+    """(module, extra) of each call of ``require`` that names both."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "require":
+            module, extra = node.args
+            if isinstance(module, ast.Constant) and isinstance(extra, ast.Constant):
+                yield str(module.value), str(extra.value)
+
+
+def test_the_extra_that_a_message_names_brings_the_module() -> None:
+    distributions = packages_distributions()
+    for path in SOURCES:
+        for module, extra in _required(path):
+            brought = {canonicalize_name(requirement.name) for requirement in extras.requirements(extra)}
+            bringing = {canonicalize_name(name) for name in distributions.get(module.partition(".")[0], [])}
+            assert bringing & brought, (
+                f"{path.relative_to(ROOT)}: the extra '{extra}' does not bring {module}"
+            )
 
 
 @pytest.mark.parametrize("package", PACKAGES)
