@@ -84,7 +84,7 @@ def save_motion(folder: Path, name: str) -> str:
 
 def save_depth(folder: Path, name: str) -> str:
     """A picture, and a map of millimetres."""
-    depth = (1000 + 20 * smooth(480, 640)[..., 0]).astype(np.uint16)
+    depth = 1000 + 20 * smooth(480, 640)[..., 0].astype(np.uint16)
     Image.fromarray(depth).save(folder / f"{name}-map.png")
     return f"{save_picture(folder, name, (480, 640))},{name}-map.png"
 
