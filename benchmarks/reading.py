@@ -4,7 +4,8 @@
 
 For each modality: ``ShardReader`` and ``to_input``; ``webdataset``'s pipeline over the same shards and
 ``to_input``; and decoding the raw file each time, as the published loaders do. All three end in the
-same numbers (films: nearly), which is checked. Files are made here from formulas, in the sizes that data sets have.
+same numbers (films: nearly), which is checked. Files are made here from formulas, in the sizes that
+data sets have.
 """
 
 from __future__ import annotations
