@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -117,9 +121,22 @@ def create_model(new: NewModel, out: Path) -> OneLLMConfig:
             load_encoder_weights(model, new.encoder_weights)
         match_embedding_scale(model)
         model.generation_config = llm.generation_config
-        model.save_pretrained(folder)
+        with _library_errors_as_os_errors():
+            model.save_pretrained(folder)
         OneLLMProcessor(tokenizer, config.modalities).save_pretrained(folder)
     return config
+
+
+@contextmanager
+def _library_errors_as_os_errors() -> Iterator[None]:
+    """The operating system's errors, which safetensors reports as errors of its own with their number."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _modality_entries(new: NewModel) -> dict[str, dict[str, Any]]:
